@@ -1,0 +1,279 @@
+"""``Connection``: an established TLS 1.3 connection, sans-IO.
+
+Bytes in, events out; plaintext in, records out. It is made from an ``Established`` context and
+exported into one; exporting takes away the right to read and write, because two writers under
+one key would repeat a nonce.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from proxy.tls.context import Established
+from proxy.tls.defaults import (
+    EMPTY_RECORDS_IN_A_ROW,
+    HANDSHAKE_MESSAGE_LIMIT,
+    KEY_UPDATES_WITHOUT_DATA,
+)
+from proxy.tls.errors import Misuse, PeerAborted, PeerMisbehaved, Reason, TlsError
+from proxy.tls.events import ApplicationData, CloseNotify, Event
+from proxy.tls.protection import Opener, Sealer
+from proxy.tls.secret import Secret
+from proxy.tls.suites import PARAMETERS
+from proxy.wire import (
+    HEADER_SIZE,
+    MAX_CIPHERTEXT,
+    AlertDescription,
+    ContentType,
+    DecodeError,
+    HandshakeType,
+    KeyUpdateRequest,
+    alert_message,
+    key_update,
+)
+
+__all__ = ["Connection"]
+
+_BULK: Final = 1 << 14
+_GONE: Final = Secret(b"")
+
+
+class Connection:
+    """One live connection; drive it from one task at a time."""
+
+    __slots__ = (
+        "_closed_by_peer",
+        "_closed_by_us",
+        "_context",
+        "_empty_records",
+        "_exported",
+        "_key_updates",
+        "_message",
+        "_opener",
+        "_raw",
+        "_sealer",
+        "_update_owed",
+    )
+
+    def __init__(self, context: Established) -> None:
+        parameters = PARAMETERS[context.suite]
+        # What is kept of it must not outlive a KeyUpdate or an export.
+        self._context = replace(
+            context, read_secret=_GONE, write_secret=_GONE, partial=b"", unread=b"", unsent=b""
+        )
+        self._opener = Opener(parameters, context.read_secret.reveal(), context.read_sequence)
+        self._sealer = Sealer(parameters, context.write_secret.reveal(), context.write_sequence)
+        self._update_owed = context.update_owed
+        self._raw: bytes | bytearray = context.unread
+        self._message = context.partial
+        self._key_updates = 0
+        self._empty_records = 0
+        self._closed_by_peer = context.read_closed
+        self._closed_by_us = context.write_closed
+        self._exported = False
+
+    @property
+    def context(self) -> Established:
+        """The handshake's facts; its secrets are empty, ``export`` gives the real ones."""
+        return self._context
+
+    # --- reading -------------------------------------------------------------------------
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
+        """Open what is whole in ``data``. Raises ``TlsError``; the connection is then over."""
+        self._check_owner()
+        raw: bytes | bytearray | memoryview = data
+        if self._raw:
+            raw = bytes(self._raw) + bytes(data)
+            self._raw = b""
+        events: list[Event] = []
+        try:
+            with memoryview(raw) as view:
+                position = self._records(view, events)
+                # RFC 8446, Section 6.1: any data behind a closure alert is ignored.
+                if position != len(view) and not self._closed_by_peer:
+                    self._raw = bytes(view[position:])
+        except TlsError:
+            # RFC 8446, Section 6.2: nothing is processed after a fatal error.
+            self._closed_by_peer = True
+            raise
+        return events
+
+    def receive_eof(self) -> None:
+        """The transport ended: a truncation unless close_notify came (RFC 8446, 6.1)."""
+        if not self._closed_by_peer:
+            raise PeerAborted(AlertDescription.CLOSE_NOTIFY)
+
+    def _records(self, view: memoryview, events: list[Event]) -> int:
+        """Open all that are whole; how many bytes they took."""
+        position = 0
+        end = len(view)
+        while end - position >= HEADER_SIZE and not self._closed_by_peer:
+            header = bytes(view[position : position + HEADER_SIZE])
+            size = (header[3] << 8) | header[4]
+            if size > MAX_CIPHERTEXT:
+                # RFC 8446, Section 5.2.
+                raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
+            if header[0] != ContentType.APPLICATION_DATA:
+                # RFC 8446, Section 5: no unprotected record after the handshake, CCS neither.
+                raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
+            stop = position + HEADER_SIZE + size
+            if stop > end:
+                break
+            self._record(header, view[position + HEADER_SIZE : stop], events)
+            position = stop
+        return position
+
+    def _record(self, header: bytes, ciphertext: memoryview, events: list[Event]) -> None:
+        content_type, plaintext = self._opener.open(header, ciphertext)
+        if content_type == ContentType.APPLICATION_DATA:
+            if self._message:
+                # RFC 8446, Section 5.1: no other record inside a handshake message.
+                raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
+            if plaintext:
+                self._empty_records = self._key_updates = 0
+                events.append(ApplicationData(plaintext))
+            else:
+                self._count_empty()
+        elif content_type == ContentType.HANDSHAKE:
+            self._handshake(plaintext)
+        elif content_type == ContentType.ALERT:
+            self._alert(plaintext, events)
+        else:
+            raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
+
+    def _count_empty(self) -> None:
+        # RFC 8446, Section 5.1 allows empty application data; a flood of it is none.
+        self._empty_records += 1
+        if self._empty_records > EMPTY_RECORDS_IN_A_ROW:
+            raise PeerMisbehaved(Reason.TOO_MANY_EMPTY_RECORDS)
+
+    def _alert(self, plaintext: bytes, events: list[Event]) -> None:
+        if not plaintext:
+            raise PeerMisbehaved(Reason.EMPTY_RECORD)
+        if len(plaintext) != 2 or self._message:
+            raise PeerMisbehaved(Reason.BAD_ALERT)
+        description = plaintext[1]
+        if description == AlertDescription.CLOSE_NOTIFY:
+            self._closed_by_peer = True
+            events.append(CloseNotify())
+        elif description == AlertDescription.USER_CANCELED:
+            # RFC 8446, Section 6.1: a notice; close_notify follows. Counted against floods.
+            self._count_empty()
+        else:
+            raise PeerAborted(description)
+
+    def _handshake(self, plaintext: bytes) -> None:
+        """KeyUpdate is the only message a client may send now (RFC 8446, Section 4.6)."""
+        if not plaintext:
+            raise PeerMisbehaved(Reason.EMPTY_RECORD)
+        message = self._message + plaintext
+        if message[0] != HandshakeType.KEY_UPDATE:
+            raise PeerMisbehaved(Reason.UNEXPECTED_MESSAGE)
+        if len(message) >= 4 and message[1:4] != b"\0\0\1":
+            raise DecodeError("bad_key_update_size")
+        if len(message) > HANDSHAKE_MESSAGE_LIMIT:
+            # RFC 8446, Section 5.1: KeyUpdate precedes a key change: the record ends with it.
+            raise PeerMisbehaved(Reason.NOT_ALIGNED)
+        if len(message) < HANDSHAKE_MESSAGE_LIMIT:
+            self._message = message
+            return
+        self._message = b""
+        self._key_update(message[4])
+
+    def _key_update(self, request: int) -> None:
+        if request not in (
+            KeyUpdateRequest.UPDATE_NOT_REQUESTED,
+            KeyUpdateRequest.UPDATE_REQUESTED,
+        ):
+            # RFC 8446, Section 4.6.3: any other value is illegal_parameter.
+            raise PeerMisbehaved(Reason.BAD_KEY_UPDATE)
+        self._key_updates += 1
+        if self._key_updates > KEY_UPDATES_WITHOUT_DATA:
+            raise PeerMisbehaved(Reason.TOO_MANY_KEY_UPDATES)
+        self._opener.update()
+        if request == KeyUpdateRequest.UPDATE_REQUESTED:
+            self._update_owed = True
+
+    # --- writing -------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """What reading made us owe: the answer to a KeyUpdate (RFC 8446, Section 4.6.3).
+
+        Several requests before an answer are answered once, as the RFC allows.
+        """
+        self._check_owner()
+        if self._closed_by_us or not (self._update_owed or self._sealer.due_for_update):
+            return b""
+        self._update_owed = False
+        record = self._sealer.seal(
+            ContentType.HANDSHAKE, key_update(KeyUpdateRequest.UPDATE_NOT_REQUESTED)
+        )
+        self._sealer.update()
+        return record
+
+    def send(self, plaintext: bytes | bytearray | memoryview) -> bytes | bytearray:
+        """Records that carry ``plaintext``, behind a KeyUpdate where one is due."""
+        self._check_writable()
+        owed = self.data_to_send()
+        if len(plaintext) <= _BULK:
+            return owed + self._sealer.seal(ContentType.APPLICATION_DATA, bytes(plaintext))
+        out = bytearray(owed)
+        with memoryview(plaintext) as view:
+            self.send_into(view, out)
+        return out
+
+    def send_into(self, plaintext: memoryview, out: bytearray) -> None:
+        """Append records for all of ``plaintext`` to ``out``: the bulk path."""
+        self._check_writable()
+        out += self.data_to_send()
+        self._sealer.seal_into(plaintext, out)
+
+    def close(self) -> bytes:
+        """Our close_notify (RFC 8446, Section 6.1); reading goes on."""
+        self._check_owner()
+        if self._closed_by_us:
+            return b""
+        owed = self.data_to_send()
+        self._closed_by_us = True
+        return owed + self._seal_alert(AlertDescription.CLOSE_NOTIFY)
+
+    def alert(self, error: TlsError) -> bytes:
+        """The record that tells the peer why; nothing where nothing is owed."""
+        self._check_owner()
+        if error.alert is None or self._closed_by_us:
+            return b""
+        self._closed_by_us = True
+        return self._seal_alert(error.alert)
+
+    def _seal_alert(self, description: AlertDescription) -> bytes:
+        return self._sealer.seal(ContentType.ALERT, alert_message(description))
+
+    # --- moving --------------------------------------------------------------------------
+
+    def export(self) -> Established:
+        """The connection as a value; this object holds no key and can do nothing any more."""
+        self._check_owner()
+        self._exported = True
+        opener, sealer = self._opener, self._sealer
+        del self._opener, self._sealer
+        return replace(
+            self._context,
+            read_secret=Secret(opener.secret),
+            read_sequence=opener.sequence,
+            write_secret=Secret(sealer.secret),
+            write_sequence=sealer.sequence,
+            update_owed=self._update_owed,
+            read_closed=self._closed_by_peer,
+            write_closed=self._closed_by_us,
+            partial=self._message,
+            unread=bytes(self._raw),
+        )
+
+    def _check_owner(self) -> None:
+        if self._exported:
+            raise Misuse("the connection was exported")
+
+    def _check_writable(self) -> None:
+        self._check_owner()
+        if self._closed_by_us:
+            raise Misuse("the connection was closed for writing")

@@ -1,0 +1,173 @@
+"""``finish``: the client's second flight turns a ``HalfOpen`` into an established connection.
+
+Nothing but a whole, correct Finished promotes: compatibility CCS and 0-RTT data are skipped
+within limits, an alert ends the attempt, everything else is refused. So a reply is bounded:
+``CCS_LIMIT`` records, ``EARLY_DATA_LIMIT`` bytes and one record for each byte of Finished, of
+which never more than one, incomplete, is held.
+"""
+
+import hmac
+from typing import Final, NamedTuple
+
+from proxy.tls.context import Established
+from proxy.tls.defaults import CCS_LIMIT
+from proxy.tls.errors import PeerAborted, PeerMisbehaved, Reason
+from proxy.tls.half_open import HalfOpen
+from proxy.tls.key_schedule import MasterStage, finished_mac
+from proxy.tls.protection import Opener, Sealer
+from proxy.tls.secret import Secret
+from proxy.wire import (
+    HEADER_SIZE,
+    MAX_CIPHERTEXT,
+    AlertDescription,
+    ContentType,
+    HandshakeType,
+    alert_message,
+)
+
+__all__ = ["NeedMore", "finish", "half_open_alert"]
+
+_ALERT_SIZE: Final = 2
+_LEGAL: Final = (
+    ContentType.CHANGE_CIPHER_SPEC,
+    ContentType.ALERT,
+    ContentType.APPLICATION_DATA,
+)
+
+
+class NeedMore(NamedTuple):
+    """The reply is not whole: keep ``half_open`` in the old one's place and the bytes behind
+    ``consumed``."""
+
+    half_open: bytes
+    consumed: int
+
+    def __repr__(self) -> str:
+        return f"NeedMore(consumed={self.consumed})"
+
+
+class _ExpectFinished:
+    """Reads records until the client's Finished is whole."""
+
+    __slots__ = ("_opener", "state")
+
+    def __init__(self, state: HalfOpen) -> None:
+        self.state = state
+        self._opener: Opener | None = None
+
+    def handle(self, header: bytes, fragment: bytes) -> bool:
+        """One record; true once Finished is whole in ``state.partial``."""
+        content_type = header[0]
+        if content_type == ContentType.CHANGE_CIPHER_SPEC:
+            self._change_cipher_spec(fragment)
+            return False
+        if content_type == ContentType.ALERT:
+            raise _aborted(fragment)
+        return self._protected(header, fragment)
+
+    def _change_cipher_spec(self, fragment: bytes) -> None:
+        # RFC 8446, Section 5: a single byte 0x01, before the peer's Finished; bounded by us.
+        if fragment != b"\1" or self.state.ccs >= CCS_LIMIT or self.state.partial:
+            raise PeerMisbehaved(Reason.UNEXPECTED_CCS)
+        self.state = self.state._replace(ccs=self.state.ccs + 1)
+
+    def _protected(self, header: bytes, fragment: bytes) -> bool:
+        state = self.state
+        opener = self._opener
+        if opener is None:
+            opener = Opener(state.parameters, state.client_secret, state.records)
+            self._opener = opener
+        try:
+            content_type, plaintext = opener.open(header, fragment)
+        except PeerMisbehaved as error:
+            # RFC 8446, Section 4.2.10: skip 0-RTT records, which fail deprotection.
+            if not state.skip or error.reason != Reason.BAD_RECORD_MAC:
+                raise
+            if len(fragment) > state.skip:
+                raise PeerMisbehaved(Reason.UNEXPECTED_EARLY_DATA) from None
+            self.state = state._replace(skip=state.skip - len(fragment))
+            return False
+        self.state = state._replace(records=opener.sequence, skip=0)
+        if content_type == ContentType.ALERT:
+            raise _aborted(plaintext)
+        if content_type != ContentType.HANDSHAKE:
+            raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
+        return self._handshake(plaintext)
+
+    def _handshake(self, plaintext: bytes) -> bool:
+        if not plaintext:
+            # RFC 8446, Section 5.1: no zero-length fragments of Handshake.
+            raise PeerMisbehaved(Reason.EMPTY_RECORD)
+        partial = self.state.partial + plaintext
+        if partial[0] != HandshakeType.FINISHED:
+            raise PeerMisbehaved(Reason.UNEXPECTED_MESSAGE)
+        size = self.state.parameters.hash_size
+        if len(partial) >= 4 and int.from_bytes(partial[1:4]) != size:
+            raise PeerMisbehaved(Reason.BAD_FINISHED_SIZE)
+        if len(partial) > 4 + size:
+            # RFC 8446, Section 5.1: Finished precedes a key change, so the record ends with it.
+            raise PeerMisbehaved(Reason.NOT_ALIGNED)
+        self.state = self.state._replace(partial=partial)
+        return len(partial) == 4 + size
+
+
+def finish(half_open: bytes, data: bytes) -> NeedMore | Established:
+    """Take the client's reply, ``data``: all bytes not consumed yet. Raises ``TlsError``."""
+    waiting = _ExpectFinished(HalfOpen.unpack(half_open))
+    position = 0
+    end = len(data)
+    while end - position >= HEADER_SIZE:
+        header = data[position : position + HEADER_SIZE]
+        if header[0] not in _LEGAL:
+            # RFC 8446, Section 5: after the ServerHello everything else is protected.
+            raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
+        size = int.from_bytes(header[3:])
+        if size > MAX_CIPHERTEXT:
+            # RFC 8446, Section 5.2.
+            raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
+        stop = position + HEADER_SIZE + size
+        if stop > end:
+            break
+        whole = waiting.handle(header, data[position + HEADER_SIZE : stop])
+        position = stop
+        if whole:
+            return _established(waiting.state, data[position:])
+    return NeedMore(waiting.state.pack() if position else half_open, position)
+
+
+def _established(state: HalfOpen, unread: bytes) -> Established:
+    """Check Finished (RFC 8446, Section 4.4.4) and derive the application secrets."""
+    name = state.parameters.hash_name
+    expected = finished_mac(name, state.client_secret, state.flight_hash)
+    if not hmac.compare_digest(expected, state.partial[4:]):
+        raise PeerMisbehaved(Reason.BAD_FINISHED)
+    master = MasterStage(name, state.master_secret)
+    return Established(
+        suite=state.parameters.suite,
+        group=state.group,
+        server_name=state.server_name.decode() or None,
+        alpn=state.alpn.decode() or None,
+        name_index=state.name_index,
+        read_secret=Secret(master.client_traffic(state.flight_hash)),
+        read_sequence=0,
+        write_secret=Secret(master.server_traffic(state.flight_hash)),
+        write_sequence=0,
+        unread=unread,
+    )
+
+
+def half_open_alert(half_open: bytes, description: AlertDescription) -> bytes:
+    """An alert to a client that has our flight: it is under the application keys already.
+
+    RFC 8446, Section 2: the server may send application data behind its Finished.
+    """
+    state = HalfOpen.unpack(half_open)
+    master = MasterStage(state.parameters.hash_name, state.master_secret)
+    sealer = Sealer(state.parameters, master.server_traffic(state.flight_hash))
+    return sealer.seal(ContentType.ALERT, alert_message(description))
+
+
+def _aborted(fragment: bytes) -> PeerAborted | PeerMisbehaved:
+    if len(fragment) != _ALERT_SIZE:
+        return PeerMisbehaved(Reason.BAD_ALERT)
+    return PeerAborted(fragment[1])

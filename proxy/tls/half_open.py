@@ -1,0 +1,82 @@
+"""``HalfOpen``: one answered TLS 1.3 handshake that waits for the client's Finished, as bytes.
+
+One is held for every client that says nothing more, so it is one packed ``bytes`` object instead
+of a dataclass (a third of the size) and keeps secrets and a summary, no messages.
+"""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from proxy.tls.suites import PARAMETERS, SuiteParameters
+from proxy.wire import CipherSuite, NamedGroup
+
+__all__ = ["HalfOpen"]
+
+# suite, group, name index, records opened, CCS seen, 0-RTT bytes still skipped, sizes of SNI,
+# ALPN; then three secrets of the hash's size, SNI, ALPN, and the start of a message that came
+# in pieces.
+_HEADER: Final = Struct(">HHHBBHBB")
+
+
+class HalfOpen(NamedTuple):
+    """The unpacked form, for the moment it is worked on."""
+
+    parameters: SuiteParameters
+    group: NamedGroup
+    name_index: int
+    records: int
+    ccs: int
+    skip: int
+    server_name: bytes
+    alpn: bytes
+    client_secret: bytes
+    master_secret: bytes
+    flight_hash: bytes
+    partial: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"HalfOpen({self.parameters.suite.name}, {self.group.name})"
+
+    def pack(self) -> bytes:
+        return (
+            _HEADER.pack(
+                self.parameters.suite,
+                self.group,
+                self.name_index,
+                self.records,
+                self.ccs,
+                self.skip,
+                len(self.server_name),
+                len(self.alpn),
+            )
+            + self.client_secret
+            + self.master_secret
+            + self.flight_hash
+            + self.server_name
+            + self.alpn
+            + self.partial
+        )
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "HalfOpen":
+        """Of our own ``pack``: never of a peer's bytes."""
+        suite, group, index, records, ccs, skip, name_size, alpn_size = _HEADER.unpack_from(packed)
+        parameters = PARAMETERS[CipherSuite(suite)]
+        size = parameters.hash_size
+        start = _HEADER.size
+        names = start + 3 * size
+        alpn = names + name_size
+        return cls(
+            parameters,
+            NamedGroup(group),
+            index,
+            records,
+            ccs,
+            skip,
+            packed[names:alpn],
+            packed[alpn : alpn + alpn_size],
+            packed[start : start + size],
+            packed[start + size : start + 2 * size],
+            packed[start + 2 * size : names],
+            packed[alpn + alpn_size :],
+        )

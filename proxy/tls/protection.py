@@ -1,0 +1,123 @@
+"""Record protection (RFC 8446, Section 5.2): one direction's key, IV and sequence number."""
+
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+
+from proxy.tls.errors import Misuse, PeerMisbehaved, Reason
+from proxy.tls.key_schedule import next_traffic_secret, traffic_keys
+from proxy.tls.suites import Bytes, SuiteParameters
+from proxy.wire import HEADER_SIZE, MAX_PLAINTEXT, ContentType
+
+__all__ = ["Opener", "Sealer"]
+
+_TAG_SIZE: Final = 16
+_OVERHEAD: Final = HEADER_SIZE + 1 + _TAG_SIZE
+_RECORD: Final = MAX_PLAINTEXT + _OVERHEAD
+# Sequence numbers MUST NOT wrap (RFC 8446, Section 5.3).
+_SEQUENCE_LIMIT: Final = (1 << 64) - 1
+
+
+class _Direction:
+    __slots__ = ("_aead", "_iv", "parameters", "secret", "sequence")
+
+    def __init__(self, parameters: SuiteParameters, secret: bytes, sequence: int = 0) -> None:
+        self.parameters = parameters
+        self._install(secret, sequence)
+
+    def _install(self, secret: bytes, sequence: int) -> None:
+        parameters = self.parameters
+        key, iv = traffic_keys(parameters.hash_name, secret, parameters.key_size)
+        self.secret = secret
+        self.sequence = sequence
+        self._iv = int.from_bytes(iv)
+        self._aead = parameters.aead(key)
+
+    def update(self) -> None:
+        """The next generation of keys (RFC 8446, Section 7.2)."""
+        self._install(next_traffic_secret(self.parameters.hash_name, self.secret), 0)
+
+    def _nonce(self) -> bytes:
+        # RFC 8446, Section 5.3: the padded sequence number XORed with the static IV.
+        sequence = self.sequence
+        if sequence >= _SEQUENCE_LIMIT:
+            raise Misuse("sequence number would wrap")
+        self.sequence = sequence + 1
+        return (self._iv ^ sequence).to_bytes(12)
+
+
+class Sealer(_Direction):
+    """Our writing direction."""
+
+    __slots__ = ()
+
+    @property
+    def due_for_update(self) -> bool:
+        """Whether the AEAD's limit for one key is near (RFC 8446, Section 5.5)."""
+        return self.sequence >= self.parameters.records_per_key
+
+    def seal(self, content_type: ContentType, fragment: bytes) -> bytes:
+        """One ``TLSCiphertext`` of at most 2^14 bytes of ``fragment``."""
+        header = b"\x17\x03\x03" + (len(fragment) + 1 + _TAG_SIZE).to_bytes(2)
+        inner = fragment + content_type.to_bytes(1)
+        return header + self._aead.encrypt(self._nonce(), inner, header)
+
+    def seal_all(self, content_type: ContentType, data: bytes) -> bytes:
+        """As many records as ``data`` needs."""
+        if len(data) <= MAX_PLAINTEXT:
+            return self.seal(content_type, data)
+        return b"".join(
+            self.seal(content_type, data[start : start + MAX_PLAINTEXT])
+            for start in range(0, len(data), MAX_PLAINTEXT)
+        )
+
+    def seal_into(self, data: memoryview, out: bytearray) -> None:
+        """Append application data records for all of ``data`` to ``out``: the bulk path."""
+        size = len(data)
+        records = -(-size // MAX_PLAINTEXT)
+        position = len(out)
+        out.extend(bytes(size + records * _OVERHEAD))
+        inner = bytearray(MAX_PLAINTEXT + 1)
+        encrypt_into = self._aead.encrypt_into
+        with memoryview(out) as target:
+            for start in range(0, size, MAX_PLAINTEXT):
+                piece = data[start : start + MAX_PLAINTEXT]
+                length = len(piece)
+                if length != MAX_PLAINTEXT:
+                    inner = bytearray(length + 1)
+                inner[:length] = piece
+                inner[length] = ContentType.APPLICATION_DATA
+                header = b"\x17\x03\x03" + (length + 1 + _TAG_SIZE).to_bytes(2)
+                end = position + length + _OVERHEAD
+                target[position : position + HEADER_SIZE] = header
+                encrypt_into(self._nonce(), inner, header, target[position + HEADER_SIZE : end])
+                position = end
+
+
+class Opener(_Direction):
+    """The peer's writing direction."""
+
+    __slots__ = ()
+
+    def open(self, header: bytes, ciphertext: Bytes) -> tuple[int, bytes]:
+        """Content type and plaintext of one record; a bad tag is ``bad_record_mac``."""
+        if len(ciphertext) < _TAG_SIZE + 1:
+            # Too short for a tag and a content type: cannot have been sealed by an honest peer.
+            raise PeerMisbehaved(Reason.BAD_RECORD_MAC)
+        nonce = self._nonce()
+        try:
+            inner = self._aead.decrypt(nonce, ciphertext, header)
+        except InvalidTag:
+            self.sequence -= 1
+            raise PeerMisbehaved(Reason.BAD_RECORD_MAC) from None
+        if len(inner) > MAX_PLAINTEXT + 1:
+            # RFC 8446, Section 5.4: TLSInnerPlaintext MUST NOT exceed 2^14 + 1 octets.
+            raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
+        content_type = inner[-1]
+        if content_type:
+            return content_type, inner[:-1]
+        stripped = inner.rstrip(b"\0")
+        if not stripped:
+            # RFC 8446, Section 5.4: no non-zero octet at all.
+            raise PeerMisbehaved(Reason.NO_CONTENT_TYPE)
+        return stripped[-1], stripped[:-1]
