@@ -1,0 +1,279 @@
+"""The receiving half of a stream: bytes from the socket, through the session, to who reads.
+
+Rules: the reader stays registered from one read to the next, because registering costs more than
+a read. It is taken off only while `READ_AHEAD` bytes wait that nobody asked for: from then on
+back-pressure is the kernel's. What arrived before an end is delivered before it. One task reads
+at a time.
+
+libuv stops watching a descriptor when epoll reports an error on it, and calls back just once. If
+data came with the reset, that one callback reads the data and no other would tell of the reset;
+so the socket is asked for its error behind every read that got data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+from proxy.edge.deadline import Deadline
+from proxy.edge.errors import INTERNAL_ERROR, StreamError, reason_of, report
+from proxy.edge.sender import Sender
+from proxy.edge.session import Session, SessionError
+from proxy.tls import ApplicationData
+
+# Sixteen full records (RFC 8446, Section 5.2: header 5, content type 1, tag 16) per system call.
+RECEIVE_BYTES = 16 * (16384 + 22)
+
+# Taken from the kernel though nobody reads: enough to notice a pipelined request or the end.
+READ_AHEAD = 64 * 1024
+
+# Answers that `receive` owed and the peer did not fetch: it may not grow our memory with them.
+MAX_OWED = 64 * 1024
+
+
+class _ReceiveBuffer(threading.local):
+    """One buffer per loop (which is one per thread): it is only used within one callback."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(RECEIVE_BYTES))
+
+
+_receive_buffer = _ReceiveBuffer()
+
+
+class Receiver:
+    """Receives on a socket that stays its owner's; `stop` before that closes it."""
+
+    __slots__ = (
+        "_buffer",
+        "_deadline",
+        "_discarding",
+        "_loop",
+        "_on_readable",
+        "_owed",
+        "_reset",
+        "_sender",
+        "_session",
+        "_socket",
+        "_unread",
+        "_unread_size",
+        "_waiter",
+        "_watching",
+        "end",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        session: Session,
+        sender: Sender,
+        received: bytes,
+    ) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._session = session
+        self._sender = sender
+        self._buffer = _receive_buffer.view
+        self._unread = [received] if received else []
+        self._unread_size = len(received)
+        self._owed = 0
+        self._watching = False
+        # Why the connection broke, while there may be bytes in the kernel from before.
+        self._reset: str | None = None
+        self._discarding = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._deadline = Deadline(loop, self._timed_out)
+        self._on_readable: Callable[[], None] | None = None
+        self.end: str | None = None
+        """Why nothing more will be received; "" is the clean end."""
+        # The session may have bytes from before: a moved connection, or a handshake's last read.
+        self._decode_guarded(memoryview(b""))
+
+    @property
+    def unread(self) -> int:
+        """Bytes of plaintext that wait for a reader."""
+        return self._unread_size
+
+    @property
+    def waited_for(self) -> bool:
+        """A task waits in `read`."""
+        return self._waiter is not None
+
+    async def read(self, timeout_s: float | None) -> bytes:
+        """See `Stream.read`."""
+        if not self._unread and self.end is None:
+            await self._wait(timeout_s)
+        if self._unread:
+            return self.take()
+        if self.end:
+            raise StreamError(self.end)
+        return b""
+
+    def take(self) -> bytes:
+        """Everything that is there."""
+        unread = self._unread
+        data = unread[0] if len(unread) == 1 else b"".join(unread)
+        unread.clear()
+        self._unread_size = 0
+        return data
+
+    def push_back(self, data: bytes) -> None:
+        """The next read returns this first."""
+        if data:
+            self._unread.insert(0, data)
+            self._unread_size += len(data)
+
+    def when_readable(self, callback: Callable[[], None] | None) -> None:
+        """See `Stream.when_readable`."""
+        self._on_readable = callback
+        if callback is not None:
+            self._watch()
+
+    async def discard(self) -> None:
+        """Throw away what arrives until the peer's end, without opening it."""
+        self._discarding = True
+        self.take()
+        while self.end is None and self._waiter is None:
+            await self._wait(None)
+
+    def refuse(self, error: SessionError) -> None:
+        """The session failed: the alert it left is the last that goes out."""
+        self._finish(error.reason)
+        with contextlib.suppress(StreamError):
+            self._sender.put(self._session.data_to_send())
+        self._sender.seal(error.reason)
+
+    def stop(self, reason: str) -> None:
+        """Let go of loop and socket; who reads is told the reason."""
+        self._finish(reason)
+        self._deadline.cancel()
+        self._on_readable = None
+        self._wake()
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("another task reads this stream")
+        self._waiter = self._loop.create_future()
+        if self._reset is None:
+            self._watch()
+        else:
+            self._loop.call_soon(self._readable)
+        if timeout_s is not None:
+            self._deadline.set(timeout_s)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._deadline.clear()
+
+    def _timed_out(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError("nothing to read in time"))
+
+    def _watch(self) -> None:
+        if not self._watching and self.end is None and self._reset is None:
+            self._watching = True
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._loop.remove_reader(self._socket.fileno())
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+        elif self._on_readable is not None:
+            callback, self._on_readable = self._on_readable, None
+            callback()
+
+    def _readable(self) -> None:
+        if self.end is not None:
+            return
+        if self._waiter is None and self._unread_size >= READ_AHEAD:
+            self._unwatch()
+            return
+        self._receive()
+        if self._unread or self.end is not None:
+            self._wake()
+
+    def _receive(self) -> None:
+        limit = READ_AHEAD if self._waiter is None else RECEIVE_BYTES
+        try:
+            count = self._socket.recv_into(self._buffer, limit)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(reason_of(error))
+            return
+        if not count:
+            self._receive_eof()
+            return
+        if not self._discarding:
+            self._decode_guarded(self._buffer[:count])
+        if error_number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._reset = reason_of(OSError(error_number, "the connection broke"))
+            self._sender.fail(self._reset)
+            self._unwatch()
+        if self._reset is not None and not self._unread:
+            # Nothing will call back for the rest; once there is plaintext, the next wait does.
+            self._loop.call_soon(self._readable)
+
+    def _decode_guarded(self, data: memoryview) -> None:
+        try:
+            self._decode(data)
+        except SessionError as error:
+            self.refuse(error)
+        except Exception as error:  # a defect of ours must not end the loop's turn for others
+            report(self._loop, error)
+            self._fail(INTERNAL_ERROR)
+
+    def _decode(self, data: memoryview) -> None:
+        for event in self._session.receive(data):
+            if not isinstance(event, ApplicationData):
+                # RFC 8446, Section 6.1: data after a closure alert MUST be ignored.
+                self._finish("")
+                break
+            if event.data:
+                self._unread.append(event.data)
+                self._unread_size += len(event.data)
+        owed = self._session.data_to_send()
+        if owed:
+            self._send_owed(owed)
+
+    def _send_owed(self, data: bytes) -> None:
+        self._owed = self._owed + len(data) if self._sender.unsent else len(data)
+        if self._owed > MAX_OWED:
+            self._fail("answers_not_fetched")
+            return
+        # Nobody waits to be told that sending fails, or that we ended our direction
+        # (RFC 8446, Section 6.1: nothing may follow our close_notify).
+        with contextlib.suppress(StreamError):
+            self._sender.put(data)
+
+    def _receive_eof(self) -> None:
+        # The kernel reports a reset once: then to us or to the write that met it. FIN it is not.
+        reset = self._reset or self._sender.failure
+        if reset is not None:
+            self._finish(reset)
+            return
+        try:
+            self._session.receive_eof()
+        except SessionError as error:
+            self._finish(error.reason)
+        else:
+            self._finish("")
+
+    def _finish(self, reason: str) -> None:
+        if self.end is None:
+            self.end = reason
+        self._unwatch()
+
+    def _fail(self, reason: str) -> None:
+        self._finish(reason)
+        self._sender.fail(reason)

@@ -1,0 +1,58 @@
+"""`TlsSession`: our own TLS connection as a stream's session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.edge.session import SessionError
+from proxy.tls import ApplicationData, CloseNotify, Connection, TlsError
+
+
+class TlsSession:
+    """Turns the engine's errors into a session's: the reason, and the alert that is owed."""
+
+    __slots__ = ("_alert", "connection")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        """The engine, for its facts and for `export` after the stream was detached."""
+        self._alert: bytes | None = None
+
+    def receive(self, data: memoryview, /) -> Sequence[ApplicationData | CloseNotify]:
+        """Open records. Raises SessionError."""
+        try:
+            return self.connection.receive(data)
+        except TlsError as error:
+            raise self._failed(error) from error
+
+    def receive_eof(self) -> None:
+        """RFC 8446, Section 6.1: FIN without close_notify is a truncation."""
+        try:
+            self.connection.receive_eof()
+        except TlsError as error:
+            raise SessionError("truncated") from error
+
+    def send(self, plaintext: bytes | memoryview, /) -> bytes | bytearray:
+        """Seal records. Raises SessionError."""
+        try:
+            return self.connection.send(plaintext)
+        except TlsError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> bytes:
+        """Our close_notify; nothing where the key may not protect another record."""
+        try:
+            return self.connection.close()
+        except TlsError:
+            return b""
+
+    def data_to_send(self) -> bytes:
+        """A KeyUpdate answer; after a failure its alert, once."""
+        if self._alert is None:
+            return self.connection.data_to_send()
+        alert, self._alert = self._alert, b""
+        return alert
+
+    def _failed(self, error: TlsError) -> SessionError:
+        self._alert = self.connection.alert(error)
+        return SessionError(error.reason)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.edge import SessionError, TlsSession
+from proxy.tls import ApplicationData, CloseNotify
+from tests.edge.legs import sessions
+
+
+def tls_pair() -> tuple[TlsSession, TlsSession]:
+    near, far = sessions("tls")
+    assert isinstance(near, TlsSession)
+    assert isinstance(far, TlsSession)
+    return near, far
+
+
+@pytest.mark.requirement("A41")
+def test_records_carry_plaintext_and_close_notify() -> None:
+    near, far = tls_pair()
+    records = bytes(near.send(b"hello")) + bytes(near.send(memoryview(b"again"))) + near.close()
+    assert b"hello" not in records
+    assert list(far.receive(memoryview(records))) == [
+        ApplicationData(b"hello"),
+        ApplicationData(b"again"),
+        CloseNotify(),
+    ]
+    far.receive_eof()
+
+
+def test_eof_without_close_notify_truncates() -> None:
+    near, far = tls_pair()
+    far.receive(memoryview(near.send(b"hello")))
+    with pytest.raises(SessionError) as caught:
+        far.receive_eof()
+    assert caught.value.reason == "truncated"
+
+
+def test_a_broken_record_leaves_one_alert_to_send() -> None:
+    near, far = tls_pair()
+    record = bytearray(near.send(b"hello"))
+    record[-1] ^= 1
+    with pytest.raises(SessionError) as caught:
+        far.receive(memoryview(record))
+    assert caught.value.reason == "bad_record_mac"
+    alert = far.data_to_send()
+    assert far.data_to_send() == b""
+    with pytest.raises(SessionError) as caught:
+        near.receive(memoryview(alert))
+    assert caught.value.reason == "peer_alert"
+    assert near.data_to_send() == b"", "an alert is not answered"
