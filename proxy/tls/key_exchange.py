@@ -54,9 +54,8 @@ def _x25519(client_share: bytes) -> KeyAgreement:
 
 def _nist(curve: EllipticCurve) -> Callable[[bytes], KeyAgreement]:
     def exchange(client_share: bytes) -> KeyAgreement:
-        # RFC 8446, Section 4.2.8.2: only uncompressed points, which MUST be on the curve.
-        if client_share[0] != 4:
-            raise PeerMisbehaved(Reason.BAD_KEY_SHARE)
+        # RFC 8446, Section 4.2.8.2: only uncompressed points, which their size says already, and
+        # which MUST be on the curve: ValueError.
         peer = EllipticCurvePublicKey.from_encoded_point(curve, client_share)
         private = generate_private_key(curve)
         share = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)

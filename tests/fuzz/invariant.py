@@ -44,7 +44,8 @@ from proxy.wire import (
     alert_record,
     certificate,
 )
-from tests.tls.client import Client, Unverified, hello, seal_inner
+from tests.tls.client import Client, Unverified, seal_inner
+from tests.tls.hello import hello
 from tests.tls.material import NAME, FixedSigner
 
 __all__ = ["TARGETS", "context", "hello_bytes", "records", "reply"]

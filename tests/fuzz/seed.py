@@ -12,7 +12,8 @@ from proxy.tls import TlsContext, encode_context
 from proxy.wire import NamedGroup
 from tests.fuzz.harness import CORPUS
 from tests.fuzz.invariant import records, reply
-from tests.tls.client import hello, key_update
+from tests.tls.client import key_update
+from tests.tls.hello import hello
 from tests.tls.test_context import ESTABLISHED, PLAIN, RETRIED
 
 __all__ = ["main"]

@@ -33,7 +33,8 @@ from proxy.wire import (
     certificate,
     change_cipher_spec_record,
 )
-from tests.tls.client import Hello, Share, Unverified
+from tests.tls.client import Unverified
+from tests.tls.hello import Hello, Share
 from tests.tls.material import (
     NAME,
     SIGNATURE_SIZES,

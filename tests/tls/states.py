@@ -35,7 +35,8 @@ from proxy.tls import (
 from proxy.tls.protection import Sealer
 from proxy.wire import AlertDescription as Alert
 from proxy.wire import CipherSuite, ClientHello, ContentType, HandshakeType, finished, handshake
-from tests.tls.client import Client, hello, key_update, seal_inner
+from tests.tls.client import Client, key_update, seal_inner
+from tests.tls.hello import hello
 from tests.tls.material import ENTROPY, policy
 
 __all__ = ["ALERTS", "MESSAGES", "STATES", "TABLE", "connected", "expected", "outcome", "record"]

@@ -26,7 +26,8 @@ from proxy.wire import (
     SignatureScheme,
     certificate,
 )
-from tests.tls.client import Client, Hello, Share, hello, records
+from tests.tls.client import Client, records
+from tests.tls.hello import Hello, Share, hello
 from tests.tls.material import (
     CERTIFICATE_KINDS,
     ENTROPY,

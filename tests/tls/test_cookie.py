@@ -25,7 +25,8 @@ from proxy.tls import (
 )
 from proxy.tls.defaults import COOKIE_LIFETIME_S
 from proxy.wire import AlertDescription, CipherSuite, ClientHello, ContentType, NamedGroup
-from tests.tls.client import Client, Hello, Share, hello
+from tests.tls.client import Client
+from tests.tls.hello import Hello, Share, hello
 from tests.tls.material import ENTROPY, policy, pseudo_random
 from tests.tls.states import record
 

@@ -21,7 +21,8 @@ from proxy.tls import (
 from proxy.tls.defaults import CCS_LIMIT, EARLY_DATA_LIMIT
 from proxy.tls.half_open import HalfOpen
 from proxy.wire import AlertDescription, CipherSuite, ClientHello, ContentType
-from tests.tls.client import Client, hello, seal_inner
+from tests.tls.client import Client, seal_inner
+from tests.tls.hello import hello
 from tests.tls.material import ENTROPY, NAME, policy
 from tests.tls.states import record
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.tls import HelloReader, PeerAborted, TlsError, WholeHello, read_hello
 from proxy.tls.defaults import HELLO_LIMIT
 from proxy.wire import AlertDescription, ContentType, NamedGroup, plaintext_records
-from tests.tls.client import hello
+from tests.tls.hello import hello
 from tests.tls.material import pseudo_random
 from tests.tls.states import record
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from proxy.tls import TlsError
 from proxy.tls.key_exchange import SHARE_SIZES, agree
 from proxy.wire import AlertDescription, NamedGroup
-from tests.tls.client import Share
+from tests.tls.hello import Share
 from tests.tls.material import SECRET_SIZES, SERVER_SHARE_SIZES
 
 P256 = NamedGroup.SECP256R1

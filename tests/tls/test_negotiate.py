@@ -14,7 +14,8 @@ from proxy.wire import (
     NamedGroup,
     SignatureScheme,
 )
-from tests.tls.client import ALL_GROUPS, Client, Hello, Share, hello
+from tests.tls.client import Client
+from tests.tls.hello import ALL_GROUPS, Hello, Share, hello
 from tests.tls.material import ENTROPY, NAME, FixedSigner, credential, policy
 
 AES128, AES256, CHACHA = CipherSuite

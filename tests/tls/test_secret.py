@@ -25,7 +25,8 @@ from proxy.tls.key_exchange import agree
 from proxy.tls.key_schedule import HandshakeStage
 from proxy.tls.suites import PARAMETERS
 from proxy.wire import CipherSuite, ClientHello, ContentType, NamedGroup
-from tests.tls.client import Client, Share, hello
+from tests.tls.client import Client
+from tests.tls.hello import Share, hello
 from tests.tls.material import ENTROPY, credential, issued, policy
 from tests.tls.states import connected
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import AlertDescription, ClientHello, DecodeError, KeyShareEntry, NamedGroup
-from tests.tls.client import ALL_GROUPS, Hello, hello
+from tests.tls.hello import ALL_GROUPS, Hello, hello
 from tests.tls.material import pseudo_random
 
 FULL = hello(

@@ -14,7 +14,7 @@ from proxy.wire import (
     u16_vector,
 )
 from proxy.wire.extensions import DECODERS
-from tests.tls.client import extension
+from tests.tls.hello import extension
 
 KINDS = ExtensionType
 PSK = u16_vector(u16_vector(b"identity") + bytes(4)) + u16_vector(u8_vector(bytes(32)))

@@ -5,7 +5,7 @@ from enum import IntEnum
 import pytest
 
 from proxy.wire import CipherSuite, ClientHello, NamedGroup, SignatureScheme, name_of
-from tests.tls.client import hello
+from tests.tls.hello import hello
 
 
 @pytest.mark.parametrize(
