@@ -300,7 +300,7 @@ class LimitsSection:
     half_open: Count = _LISTENER.half_open_limit
     """Half-open handshakes of one listener in one front."""
     partial_hello_bytes: Size = _LISTENER.partial_hello_limit_bytes
-    """All hellos that are not yet whole, of one listener in one front."""
+    """All hellos and replies that are not yet whole, in one front."""
     head_bytes: Size = _HTTP.head_limit_bytes
     """A request's head (then 431) or a response's (then 502)."""
     request_line_bytes: Size = _HTTP.request_line_limit_bytes

@@ -15,6 +15,8 @@ from proxy.config.sources import Sources
 from proxy.front import BindAddress, Family
 
 _HTTP_ALPN = frozenset({"http/1.1"})
+# A connection carries its entry's number in 16 bits.
+_ENTRIES_MAX = 65_535
 _OWN_ADDRESS = "an address of its own"
 # What the kernel's sockaddr_un holds, its final zero left out (unix(7)).
 _SOCKET_PATH_BYTES = 107
@@ -41,7 +43,15 @@ def check(shape: ConfigurationFile, sources: Sources, findings: Findings) -> Non
             for backend, location in _references(entry, place):
                 _check_backend(backend, location, shape, findings)
                 used.add(backend)
+    _check_count(shape, findings)
     _check_backends(shape, used, findings)
+
+
+def _check_count(shape: ConfigurationFile, findings: Findings) -> None:
+    entries = sum(len(listener.server_names) for listener in shape.listeners)
+    if entries > _ENTRIES_MAX:
+        expected = f"at most {_ENTRIES_MAX} entries of server_names"
+        findings.problem(("listeners",), expected, str(entries), "give one entry more names")
 
 
 def _check_unique_listeners(shape: ConfigurationFile, findings: Findings) -> None:

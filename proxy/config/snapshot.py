@@ -64,6 +64,9 @@ class WorkerSnapshot:
     """Where to go, authorities included."""
     http: HttpSettings
     """How requests are passed on."""
+    handshake_s: float
+    """The longest that a client of any listener may be in a front's hands: from accept to
+    Finished, and then waiting for a worker."""
     logging: LoggingSettings
     """What is written where."""
 
@@ -80,6 +83,11 @@ def worker_snapshot(configuration: Configuration) -> bytes:
         names=configuration.names,
         backends=configuration.backends,
         http=configuration.http,
+        handshake_s=max(
+            max(one.hello_timeout_s, one.handshake_timeout_s)
+            for one in configuration.front.listeners
+        )
+        + configuration.front.handoff_timeout_s,
         logging=configuration.logging,
     )
     return _worker().dump_json(snapshot, fallback=_written)

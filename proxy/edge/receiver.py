@@ -30,6 +30,9 @@ RECEIVE_BYTES = 16 * (16384 + 22)
 # Taken from the kernel though nobody reads: enough to notice a pipelined request or the end.
 READ_AHEAD = 64 * 1024
 
+# Plaintext that waits is kept in so many pieces at most: a record of one byte costs an object.
+MAX_PIECES = 64
+
 # Answers that `receive` owed and the peer did not fetch: it may not grow our memory with them.
 MAX_OWED = 64 * 1024
 
@@ -131,7 +134,7 @@ class Receiver:
         """See `Stream.when_readable`."""
         self._on_readable = callback
         if callback is not None:
-            self._watch()
+            self._expect()
 
     async def discard(self) -> None:
         """Throw away what arrives until the peer's end, without opening it."""
@@ -158,10 +161,7 @@ class Receiver:
         if self._waiter is not None:
             raise RuntimeError("another task reads this stream")
         self._waiter = self._loop.create_future()
-        if self._reset is None:
-            self._watch()
-        else:
-            self._loop.call_soon(self._readable)
+        self._expect()
         if timeout_s is not None:
             self._deadline.set(timeout_s)
         try:
@@ -173,6 +173,13 @@ class Receiver:
     def _timed_out(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError("nothing to read in time"))
+
+    def _expect(self) -> None:
+        """Have the loop call back, which it does not any more for a connection that broke."""
+        if self._reset is None:
+            self._watch()
+        else:
+            self._loop.call_soon(self._readable)
 
     def _watch(self) -> None:
         if not self._watching and self.end is None and self._reset is None:
@@ -242,6 +249,8 @@ class Receiver:
             if event.data:
                 self._unread.append(event.data)
                 self._unread_size += len(event.data)
+        if len(self._unread) > MAX_PIECES:
+            self._unread[:] = [b"".join(self._unread)]
         owed = self._session.data_to_send()
         if owed:
             self._send_owed(owed)

@@ -1,7 +1,8 @@
-"""Bytes that the kernel has not taken yet, as views of what was written: nothing is copied twice.
+"""Bytes that the kernel has not taken yet, as views of what was written.
 
 We own what is unsent (a transport would not give it back), so that a live connection can leave
-with it for another process.
+with it for another process. Only small pieces are copied, when there are many: each is an object
+of ten times its size, which a peer that takes nothing must not be able to pile up.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import socket
 from collections import deque
 
-# Linux takes at most 1024 (UIO_MAXIOV); beyond a few dozen pieces a larger call saves nothing.
-MAX_PIECES_PER_CALL = 64
+# Linux takes at most 1024 in one call (UIO_MAXIOV); a few dozen are as good.
+MAX_PIECES = 64
 
 
 class SendBuffer:
@@ -26,16 +27,15 @@ class SendBuffer:
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Queue bytes that must not change any more."""
         if data:
+            if len(self._pieces) == MAX_PIECES:
+                self._join()
             self._pieces.append(memoryview(data))
             self.size += len(data)
 
     def send_to(self, sock: socket.socket) -> int:
         """One system call; how many bytes the socket took. Raises what the socket raises."""
         pieces = self._pieces
-        if len(pieces) == 1:
-            sent = sock.send(pieces[0])
-        else:
-            sent = sock.sendmsg([pieces[i] for i in range(min(len(pieces), MAX_PIECES_PER_CALL))])
+        sent = sock.send(pieces[0]) if len(pieces) == 1 else sock.sendmsg(pieces)
         self._consume(sent)
         return sent
 
@@ -49,6 +49,11 @@ class SendBuffer:
         """Forget what waits."""
         self._pieces.clear()
         self.size = 0
+
+    def _join(self) -> None:
+        whole = memoryview(b"".join(self._pieces))
+        self._pieces.clear()
+        self._pieces.append(whole)
 
     def _consume(self, count: int) -> None:
         self.size -= count

@@ -1,9 +1,10 @@
 """The front: accepts, answers hellos, keeps half-open handshakes, hands replies to workers."""
 
+from proxy.front.acceptor import Acceptor, ListeningSocket
 from proxy.front.answerer import Answer, Answerer, Stage
 from proxy.front.cookie_keys import CookieKeys
 from proxy.front.five_tuple import FiveTuples
-from proxy.front.front import Front, ListeningSocket
+from proxy.front.front import Front
 from proxy.front.metrics import FrontMetrics
 from proxy.front.policy import Loaded, build_policy
 from proxy.front.settings import (
@@ -23,6 +24,7 @@ from proxy.front.table import HandshakeTable
 from proxy.front.wheel import DeadlineWheel
 
 __all__ = [
+    "Acceptor",
     "Answer",
     "AnswerPolicy",
     "Answerer",

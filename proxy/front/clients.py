@@ -98,6 +98,15 @@ class Clients:
         self._pending[descriptor] = pending
         self.pending_bytes += _size(pending)
 
+    def hogs(self) -> list[int]:
+        """Descriptors that hold at least half of what holders do on average.
+
+        Together they have at least half of all pending bytes, so that walking over all of them
+        pays off.
+        """
+        least = self.pending_bytes / (2 * max(1, len(self._pending)))
+        return [number for number, one in self._pending.items() if _size(one) >= least]
+
     def in_stage(self, stage: Stage) -> Iterator[int]:
         """Descriptors that wait for this: a walk over all, for reports only."""
         return (number for number, one in enumerate(self._stages) if one == stage)

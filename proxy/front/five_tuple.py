@@ -15,16 +15,17 @@ __all__ = ["FiveTuples"]
 _TCP4: Final = b"\x04"
 _TCP6: Final = b"\x06"
 _UNIX: Final = b"\x01"
+# Of this process: listening sockets of one listener share its handshake table.
+_unix_connections: Final = count()
 
 
 class FiveTuples:
     """Makes the keys of the connections that one listening socket accepts."""
 
-    __slots__ = ("_counter", "_family", "_local")
+    __slots__ = ("_family", "_local")
 
     def __init__(self, listener: socket.socket, family: Family) -> None:
         self._family = family
-        self._counter = count()
         self._local: bytes | None = None
         if family is not Family.UNIX:
             host, port = listener.getsockname()[:2]
@@ -37,7 +38,7 @@ class FiveTuples:
         Raises ``OSError`` where the connection is gone already.
         """
         if self._family is Family.UNIX or not isinstance(peer, tuple):
-            return _UNIX + next(self._counter).to_bytes(8)
+            return _UNIX + next(_unix_connections).to_bytes(8)
         local = self._local
         if local is None:
             # A wildcard address: which one the client came to is known to its own socket only.

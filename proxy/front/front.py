@@ -8,20 +8,19 @@ replies are served before hellos.
 """
 
 import asyncio
-import errno
 import os
 import select
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
+from proxy.front.acceptor import Acceptor
 from proxy.front.answerer import Answerer, Stage
 from proxy.front.clients import Clients
-from proxy.front.five_tuple import FiveTuples
-from proxy.front.metrics import FrontMetrics
+from proxy.front.metrics import FrontMetrics, errno_label
 from proxy.front.wheel import DeadlineWheel
 from proxy.handoff import Accepted, Denied, Detached, Dispatcher, DispatcherEvent, Source
 from proxy.tls import (
@@ -33,39 +32,17 @@ from proxy.tls import (
     read_hello,
 )
 
-__all__ = ["Front", "ListeningSocket"]
+__all__ = ["Front"]
 
 _log = structlog.get_logger("vestibule.front")
 
 _EVENTS_PER_TURN: Final = 256
-# A turn's accepts: more would keep replies waiting behind a burst of new clients.
-_ACCEPTS_PER_TURN: Final = 128
 # One full record; what lies behind it stays in the kernel for whoever owns the connection then.
 _READ_SIZE: Final = 16 * 1024 + 512
 # How long a refused client may take to read its alert before the descriptor is closed.
 _LINGER_S: Final = 1.0
-# Out of descriptors or memory: other clients have to end first (nginx waits 500 ms).
-_ACCEPT_PAUSE_S: Final = 0.1
 _WHEEL_TICK_S: Final = 0.25
 _WHEEL_HORIZON_S: Final = 610.0  # the largest configurable time-out, 10 minutes
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# RFC 1122, Section 4.2.3.x and accept(2): the client's failure, not ours.
-_CLIENT_GONE: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
-
-
-class ListeningSocket(NamedTuple):
-    """A socket that clients come to, and who answers them."""
-
-    socket: socket.socket
-    five_tuples: FiveTuples
-    answerer: Answerer
-
-
-class _PoolFull(TlsError):
-    """Hellos that are not whole take all the bytes they may."""
-
-    def __init__(self) -> None:
-        super().__init__("pool_full", None)
 
 
 class Front:
@@ -87,10 +64,11 @@ class Front:
         self._epoll = select.epoll()
         self._clients = Clients()
         self._wheel = DeadlineWheel(_WHEEL_HORIZON_S, _WHEEL_TICK_S, time.monotonic())
-        self._sockets: dict[int, ListeningSocket] = {}
-        self._paused: set[int] = set()
+        self.acceptor = Acceptor(self._epoll, self._admit, metrics)
+        """The listening sockets."""
         # Only of clients whose send buffer did not take the whole flight.
         self._unsent: dict[int, bytes] = {}
+        self._lost: dict[Source, Callable[[], None]] = {}
         self._empty: asyncio.Event | None = None
         self._loop.add_reader(self._epoll.fileno(), self._turn)
         self._reaper = self._loop.call_later(reap_interval_s, self._reap)
@@ -105,36 +83,6 @@ class Front:
         """Clients whose send buffer has not taken their whole flight."""
         return len(self._unsent)
 
-    # --- listening -----------------------------------------------------------------------
-
-    def listen(self, listening: ListeningSocket) -> None:
-        """Accept from this socket, or let another answerer answer what it brings from now on."""
-        descriptor = listening.socket.fileno()
-        if descriptor not in self._sockets:
-            listening.socket.setblocking(False)
-            self._epoll.register(descriptor, select.EPOLLIN)
-        self._sockets[descriptor] = listening
-
-    def unlisten(self, descriptor: int) -> None:
-        """Take what is queued, then close: closing resets what the kernel still queues."""
-        listening = self._sockets.get(descriptor)
-        if listening is None:
-            return
-        for _ in range(listening.answerer.settings.backlog // _ACCEPTS_PER_TURN + 1):
-            # Bounded: what comes in a flood meanwhile is not worth waiting for.
-            if not self._accept(listening, time.monotonic()):
-                break
-        del self._sockets[descriptor]
-        if descriptor not in self._paused:
-            self._epoll.unregister(descriptor)
-        self._paused.discard(descriptor)
-        listening.socket.close()
-
-    @property
-    def listening(self) -> dict[int, ListeningSocket]:
-        """The sockets by descriptor."""
-        return dict(self._sockets)
-
     # --- one turn ------------------------------------------------------------------------
 
     def _turn(self) -> None:
@@ -144,7 +92,7 @@ class Front:
         listening = []
         hellos = []
         for descriptor, mask in ready:
-            if descriptor in self._sockets:
+            if descriptor in self.acceptor:
                 listening.append(descriptor)
                 continue
             if mask & select.EPOLLOUT:
@@ -159,20 +107,13 @@ class Front:
             self._guarded(self._readable, descriptor, now)
         self._flush(now)
         for descriptor in listening:
-            self._accepting(self._sockets[descriptor], now)
+            self.acceptor.ready(descriptor, now)
 
     def _flush(self, now: float) -> None:
         try:
             self._settle(self._dispatcher.flush(now))
         except Exception:
             _log.exception("front_flush_failed")
-
-    def _accepting(self, listening: ListeningSocket, now: float) -> None:
-        try:
-            self._accept(listening, now)
-        except Exception:
-            _log.exception("front_accept_failed")
-            self._pause(listening)
 
     def _guarded(self, handler: Callable[[int, float], None], descriptor: int, now: float) -> None:
         if self._clients.stage(descriptor) == Stage.FREE:
@@ -183,7 +124,9 @@ class Front:
             except TlsError as error:
                 self._refuse(descriptor, error, now)
         except OSError as error:
-            self._metrics.failure(self._clients.stage(descriptor), None, _errno_label(error))
+            stage = self._clients.stage(descriptor)
+            if stage != Stage.LINGER:  # its failure has been counted
+                self._metrics.failure(stage, None, errno_label(error))
             self._drop(descriptor)
         except Exception:
             # A bug of ours must cost one client, not the batch: an exception in this callback
@@ -228,9 +171,7 @@ class Front:
         else:
             whole = read_hello(data, answerer.settings.hello_limit_bytes)
         if isinstance(whole, HelloReader):
-            clients.keep(descriptor, whole)
-            if clients.pending_bytes > answerer.settings.partial_hello_limit_bytes:
-                raise _PoolFull
+            self._keep(descriptor, whole, now)
             return
         key = clients.key(descriptor)
         if second:
@@ -273,7 +214,22 @@ class Front:
         if isinstance(result, Established):
             self._offer(descriptor, result, answerer, now)
         elif result < len(data):
-            clients.keep(descriptor, data[result:])
+            self._keep(descriptor, data[result:], now)
+
+    def _keep(self, descriptor: int, pending: HelloReader | bytes, now: float) -> None:
+        """Hold a message that is not whole, within the pool of all such."""
+        clients = self._clients
+        clients.keep(descriptor, pending)
+        settings = clients.answerer(descriptor).settings
+        if clients.pending_bytes > settings.partial_hello_limit_bytes:
+            # Those who fill it go, not those who come: a few clients with the largest hellos
+            # would else keep out everybody whose hello takes two segments.
+            for hog in clients.hogs():
+                self._guarded(self._evict, hog, now)
+
+    def _evict(self, descriptor: int, _: float) -> None:
+        self._metrics.failure(self._clients.stage(descriptor), None, "pool_full")
+        self._drop(descriptor)
 
     # --- handing off ---------------------------------------------------------------------
 
@@ -287,8 +243,9 @@ class Front:
         if denied is not None:
             self._settle((denied,))
 
-    def attach(self, source: Source) -> None:
-        """Offer to this worker as well."""
+    def attach(self, source: Source, lost: Callable[[], None] = lambda: None) -> None:
+        """Offer to this worker as well, until `lost` is called: its channel has ended."""
+        self._lost[source] = lost
         self._loop.add_reader(source.fileno(), self._source_ready, source)
         self._settle(self._dispatcher.attach(source, time.monotonic()))
 
@@ -319,6 +276,7 @@ class Front:
                     self._loop.remove_reader(source.fileno())
                     self._loop.remove_writer(source.fileno())
                     source.close()
+                    self._lost.pop(source)()
         for source in self._dispatcher.sources:
             if source.wants_write:
                 self._loop.add_writer(source.fileno(), self._source_writable, source)
@@ -368,8 +326,9 @@ class Front:
         clients.answerer(descriptor).forget(clients.key(descriptor))
         self._wheel.clear(descriptor)
         self._unsent.pop(descriptor, None)
+        if clients.stage(descriptor) != Stage.OFFERED:  # an offer that failed has left the epoll
+            self._epoll.unregister(descriptor)
         clients.remove(descriptor)
-        self._epoll.unregister(descriptor)
         os.close(descriptor)
         self._note_empty()
 
@@ -381,54 +340,21 @@ class Front:
         now = time.monotonic()
         self._reaper = self._loop.call_later(self._reap_interval_s, self._reap)
         for descriptor in self._wheel.expire(now):
-            stage = self._clients.stage(descriptor)
-            self._metrics.reaped(stage)
-            self._drop(descriptor)
-        self._settle(self._dispatcher.expire(now))
+            self._guarded(self._expired, descriptor, now)
+        try:
+            self._settle(self._dispatcher.expire(now))
+        except Exception:
+            _log.exception("front_expire_failed")
 
-    # --- accepting -----------------------------------------------------------------------
+    def _expired(self, descriptor: int, _: float) -> None:
+        self._metrics.reaped(self._clients.stage(descriptor))
+        self._drop(descriptor)
 
-    def _accept(self, listening: ListeningSocket, now: float) -> bool:
-        """Take up to a turn's worth of new clients; whether there may be more."""
-        for _ in range(_ACCEPTS_PER_TURN):
-            try:
-                connection, peer = listening.socket.accept()
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                self._metrics.accept_error(_errno_label(error))
-                if error.errno in _CLIENT_GONE:
-                    continue
-                self._pause(listening)
-                if error.errno not in _EXHAUSTED:
-                    _log.error("accept_failed", error=str(error))
-                return False
-            connection.setblocking(False)
-            descriptor = connection.detach()
-            try:
-                five_tuple = listening.five_tuples.of(descriptor, peer)
-                self._epoll.register(descriptor, select.EPOLLIN)
-            except OSError:
-                os.close(descriptor)
-                continue
-            answerer = listening.answerer
-            self._clients.add(descriptor, answerer, five_tuple, now)
-            self._wheel.set(descriptor, now + answerer.settings.hello_timeout_s, now)
-            self._metrics.accepted(answerer.settings.name)
-        return True
-
-    def _pause(self, listening: ListeningSocket) -> None:
-        descriptor = listening.socket.fileno()
-        if descriptor in self._paused:
-            return
-        self._paused.add(descriptor)
-        self._epoll.unregister(descriptor)
-        self._loop.call_later(_ACCEPT_PAUSE_S, self._resume, descriptor)
-
-    def _resume(self, descriptor: int) -> None:
-        if descriptor in self._paused:
-            self._paused.discard(descriptor)
-            self._epoll.register(descriptor, select.EPOLLIN)
+    def _admit(self, descriptor: int, five_tuple: bytes, answerer: Answerer, now: float) -> None:
+        """Wait for the hello of a client that was accepted."""
+        self._clients.add(descriptor, answerer, five_tuple, now)
+        self._wheel.set(descriptor, now + answerer.settings.hello_timeout_s, now)
+        self._metrics.accepted(answerer.settings.name)
 
     # --- ending --------------------------------------------------------------------------
 
@@ -452,8 +378,7 @@ class Front:
     def close(self) -> None:
         """Close everything that is still here."""
         self._settle(self._dispatcher.close(time.monotonic()))
-        for descriptor in list(self._sockets):
-            self.unlisten(descriptor)
+        self.acceptor.close()
         for descriptor in self._clients.known():
             self._drop(descriptor)
         self._reaper.cancel()
@@ -467,7 +392,3 @@ def _write(descriptor: int, data: bytes) -> int:
         return os.write(descriptor, data)
     except BlockingIOError:
         return 0
-
-
-def _errno_label(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, "os_error").lower()

@@ -1,11 +1,13 @@
 """What the front counts, as cells that are looked up once."""
 
+import errno
+
 from proxy.front.answerer import Stage
 from proxy.telemetry import Counter, Metrics
 from proxy.tls import Established
 from proxy.wire import AlertDescription
 
-__all__ = ["FrontMetrics"]
+__all__ = ["FrontMetrics", "errno_label"]
 
 _VERSION = "1.3"
 _STAGES = {stage: stage.name.lower() for stage in Stage}
@@ -75,3 +77,8 @@ class FrontMetrics:
         """A client waited too long."""
         store = _STORES.get(Stage(stage), "other")
         self._metrics.counter("vestibule_reaped_total", store).value += 1
+
+
+def errno_label(error: OSError) -> str:
+    """An error's symbolic name in lower case, as a metric label."""
+    return errno.errorcode.get(error.errno or 0, "os_error").lower()

@@ -147,8 +147,8 @@ class ListenerSettings:
     half_open_limit: int = 65536
     """Half-open handshakes of this listener in one front: 32 MiB at 512 bytes each."""
     partial_hello_limit_bytes: int = 16_777_216
-    """Bytes of hellos that are not yet whole, of this listener in one front: 8,000 hellos of
-    a browser's size at once."""
+    """Bytes of hellos and replies that are not yet whole, in one front: 8,000 hellos of a
+    browser's size at once. Beyond it, those that hold most are closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ wait ends. Payloads are opaque to the channel.
 from proxy.handoff.capsule import Capsule, decode_capsule, encode_capsule
 from proxy.handoff.descriptors import (
     Received,
+    Reserve,
     channel_pair,
     close_all,
     receive_message,
@@ -59,6 +60,7 @@ __all__ = [
     "Offered",
     "PayloadTooLarge",
     "Received",
+    "Reserve",
     "Settlement",
     "Sink",
     "SinkEvent",

@@ -132,9 +132,11 @@ class Dispatcher:
         settings = self.settings
         events: list[DispatcherEvent] = []
         for source in tuple(self._sources):
-            oldest = source.oldest_unanswered()
-            if oldest is not None and now - oldest >= settings.answer_timeout_s:
-                events += self.detach(source, now, CloseReason.STUCK)
+            if self._overdue(source, now):
+                # Perhaps it was this process that stood still: what came meanwhile counts.
+                events += self._received(source, now)
+                if self._overdue(source, now):
+                    events += self.detach(source, now, CloseReason.STUCK)
         while self._waiting and now - self._waiting[0].since_s >= settings.waiting_timeout_s:
             events.append(self._deny(self._next_waiting(), DenialReason.EXPIRED))
         return events + self.flush(now)
@@ -147,6 +149,10 @@ class Dispatcher:
         while self._waiting:
             events.append(self._deny(self._next_waiting(), DenialReason.EXPIRED))
         return events
+
+    def _overdue(self, source: Source, now: float) -> bool:
+        oldest = source.oldest_unanswered()
+        return oldest is not None and now - oldest >= self.settings.answer_timeout_s
 
     def _received(self, source: Source, now: float) -> list[DispatcherEvent]:
         if source not in self._sources:

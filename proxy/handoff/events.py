@@ -45,6 +45,8 @@ class DenialReason(enum.IntEnum):
     """The payload is not what the worker understands."""
     UNVERIFIED = 5
     """The worker refuses the peer: its client certificate does not verify."""
+    UNKNOWN_GENERATION = 6
+    """The worker lacks the configuration that answered the client: it is newer, or behind."""
     QUEUE_FULL = 16
     """Too many replies wait for credit already."""
     EXPIRED = 17
@@ -70,7 +72,14 @@ class DenialReason(enum.IntEnum):
         return self in _ELSEWHERE
 
 
-_ELSEWHERE = frozenset({DenialReason.DRAINING, DenialReason.OVERLOADED, DenialReason.DESCRIPTORS})
+_ELSEWHERE = frozenset(
+    {
+        DenialReason.DRAINING,
+        DenialReason.OVERLOADED,
+        DenialReason.DESCRIPTORS,
+        DenialReason.UNKNOWN_GENERATION,
+    }
+)
 
 
 class CloseReason(enum.Enum):

@@ -58,15 +58,23 @@ class HttpConnection:
     async def run(self) -> None:
         """Until the connection has ended; the stream is closed then. Raises nothing of a peer's."""
         self._task = asyncio.current_task()
-        stream, settings = self._client.stream, self._client.settings
         try:
             while await self._serve_one():
                 pass
-            await stream.aclose(settings.lingering_timeout_s)
+            await self._close()
         except Exception as error:
             self._client.observer.defect(error)
         finally:
-            stream.abort()
+            self._client.stream.abort()
+
+    async def _close(self) -> None:
+        """A slow client gets its last answer whole; only one that takes nothing is cut off."""
+        stream, settings = self._client.stream, self._client.settings
+        try:
+            await stream.drain(settings.client_write_timeout_s)
+        except (StreamError, TimeoutError):
+            return
+        await stream.aclose(settings.lingering_timeout_s)
 
     async def _serve_one(self) -> bool:
         """Whether another request may follow."""
@@ -100,6 +108,9 @@ class HttpConnection:
     async def _first_bytes(self) -> bytes:
         """What a request begins with; empty when there will be none."""
         client = self._client
+        if not client.stream.quiet:
+            # Pipelined requests are served without a wait, but not without a turn for others.
+            await asyncio.sleep(0)
         if client.draining:
             return await self._bytes_at_hand()
         self._idle = True
@@ -139,7 +150,11 @@ class HttpConnection:
     async def _more(self, deadline: float) -> bytes:
         client = self._client
         try:
-            data = await client.stream.read(max(0.0, deadline - monotonic()))
+            remaining_s = deadline - monotonic()
+            if remaining_s <= 0:
+                # Where bytes never stop coming (empty lines) no read times out.
+                raise TimeoutError
+            data = await client.stream.read(remaining_s)
         except TimeoutError:
             raise RequestRefused(408, "request_head_timeout") from None
         except StreamError as error:

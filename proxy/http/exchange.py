@@ -147,7 +147,11 @@ class Exchange:
         stream.when_readable(self._client_stirred)
 
     def _client_stirred(self) -> None:
-        if self._client.stream.broken and self._leg is not None:
+        stream = self._client.stream
+        if not stream.broken:
+            # The beginning of another request; the client may still break off behind it.
+            stream.when_readable(self._client_stirred)
+        elif self._leg is not None:
             self._leg.abandon()
 
     async def _respond(self, leg: BackendLeg) -> None:

@@ -43,16 +43,11 @@ _HOP_BY_HOP_NAMES: Final = (
     b"trailer",
     b"http2-settings",
 )
-# What backends believe about the client; it is this proxy that says it.
+# What backends believe about the client; it is this proxy that says it. Every other field called
+# X-Forwarded-* is one too: user, prefix, client certificate and what else applications believe.
+_FORWARDING_PREFIX: Final = b"x-forwarded-"
 _FORWARDING_NAMES: Final = (
     b"forwarded",
-    b"x-forwarded-for",
-    b"x-forwarded-proto",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-server",
-    b"x-forwarded-ssl",
-    b"x-forwarded-scheme",
     b"x-real-ip",
 )
 _SHARED_KINDS: Final = {
@@ -130,14 +125,20 @@ def sort_fields(fields: Iterable[Field], kinds: dict[bytes, int]) -> Bins:
     """Every field in the bin of its kind, in order; `bins[PLAIN]` has those of no kind."""
     bins: Bins = [[] for _ in range(_BINS)]
     kind = kinds.get
+    asked = kinds is REQUEST_KINDS
     for field in fields:
-        bins[kind(field[0].lower(), PLAIN)].append(field)
+        name = field[0].lower()
+        number = kind(name)
+        if number is None:
+            number = FORWARDING if asked and name.startswith(_FORWARDING_PREFIX) else PLAIN
+        bins[number].append(field)
     return bins
 
 
 def imitates(name: bytes) -> bool:
     """Whether CGI-like backends would take `name` ("X_Forwarded_For") for a field we own."""
-    return name.lower().replace(b"_", b"-") in REQUEST_KINDS
+    meant = name.lower().replace(b"_", b"-")
+    return meant in REQUEST_KINDS or meant.startswith(_FORWARDING_PREFIX)
 
 
 def values(fields: list[Field]) -> list[bytes]:

@@ -29,6 +29,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 # RFC 9112, section 7.1: chunk-size [ chunk-ext ]. 15 digits stay below 2**60.
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 # RFC 9110, section 5.1 and 5.5; a line that starts with a space (obs-fold) is no field line.
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _LINE_OCTETS: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\r?")
@@ -117,6 +118,8 @@ class Chunked:
         payload: list[bytes] = []
         position, size = 0, len(buffer)
         while position < size:
+            if phase is ChunkPhase.SIZE:
+                position = _whole_chunks(buffer, position, payload)
             if phase is ChunkPhase.DATA:
                 piece = buffer[position : position + remaining]
                 payload.append(piece)
@@ -219,6 +222,21 @@ def response_framing(
     if content_length is None:
         return UntilClose()
     return Length(content_length) if content_length else COMPLETE
+
+
+def _whole_chunks(buffer: bytes, position: int, payload: list[bytes]) -> int:
+    """Take chunks that are whole and plain; where the rest begins.
+
+    A body of one-byte chunks costs a third of what it does line by line.
+    """
+    while (match := _PLAIN_SIZE.match(buffer, position)) is not None:
+        start = match.end()
+        end = start + int(match[1], 16)
+        if start == end or buffer[end : end + 2] != b"\r\n":
+            break
+        payload.append(buffer[start:end])
+        position = end + 2
+    return position
 
 
 def _limit(phase: ChunkPhase, trailer_bytes: int) -> int:

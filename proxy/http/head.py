@@ -108,12 +108,13 @@ def head_end(data: bytes, searched: int = 0) -> int:
 
     `searched` bytes were looked at before. Raises HttpError for what can no longer become a head.
     """
-    end = data.find(b"\r\n\r\n", max(0, searched - 3))
+    start = max(0, searched - 3)
+    end = data.find(b"\r\n\r\n", start)
     if end >= 0:
         return end + 4
     # RFC 9112, section 2.2, lets a recipient take a bare LF for a line end; this one must not
     # wait for more from a peer that believes its head to be finished.
-    if b"\n\n" in data or b"\n\r\n" in data:
+    if data.find(b"\n\n", start) >= 0 or data.find(b"\n\r\n", start) >= 0:
         raise HttpError("bare_line_feed")
     return -1
 

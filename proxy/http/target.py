@@ -22,7 +22,10 @@ _TARGET: Final = re.compile(rb"[!-\"$-~]+")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 _AUTHORITY: Final = re.compile(rb"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}))?")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
+# What servers read differently; a path without these is in normal form.
+_SEVERAL_READINGS: Final = re.compile(rb"[%;\\]|//|/\.")
 _ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
+_PARAMETERS: Final = re.compile(rb";[^/]*")
 _HOST_LIMIT: Final = 260
 
 
@@ -82,19 +85,25 @@ def readings(form: bytes) -> tuple[bytes, ...]:
 
     One reading if the path is in normal form, which nearly all are. Otherwise two: all escapes
     decoded, dot segments removed and runs of slashes merged, as nginx reads it; and with an
-    escaped slash and empty segments kept, as most applications do. RequestRefused 400 where a
-    path climbs above its root or hides a dot segment behind a parameter ("..;").
+    escaped slash and empty segments kept, as most applications do. A path with ";" or a backslash
+    has a third: without parameters, as servlet containers read it, and the backslash a slash, as
+    Windows servers do. RequestRefused 400 where a path climbs above its root or hides a dot
+    segment behind a parameter ("..;").
     """
     path = form.partition(b"?")[0]
     if path == b"*":
         return (b"/",)
-    if b"%" not in path and b"//" not in path and b"/." not in path:
+    if not _SEVERAL_READINGS.search(path):
         return (path,)
     if _BAD_ESCAPE.search(path):
         raise RequestRefused(400, "bad_escape")
     decoded = unquote_to_bytes(path)
     kept = unquote_to_bytes(_ENCODED_SLASH.sub(b"%252F", path))
-    return _remove_dots(decoded, merge=True), _remove_dots(kept, merge=False)
+    first, second = _remove_dots(decoded, merge=True), _remove_dots(kept, merge=False)
+    if b";" not in decoded and b"\\" not in decoded:
+        return first, second
+    bare = _PARAMETERS.sub(b"", decoded.replace(b"\\", b"/"))
+    return first, second, _remove_dots(bare, merge=True)
 
 
 def _remove_dots(path: bytes, *, merge: bool) -> bytes:

@@ -58,6 +58,7 @@ class Intake:
         # Accepted, but the front has not been told yet.
         self._held: dict[Sink, dict[int, Arrival]] = {}
         self._draining = False
+        self._holding = False
 
     def attach(self, peer: tuple[str, int], descriptor: int) -> None:
         """Take offers from this front; its earlier incarnation is gone."""
@@ -65,12 +66,24 @@ class Intake:
         earlier = self._sinks.get(peer)
         if earlier is not None:
             self._end(peer, earlier)
-        if self._draining:
+        if self._draining or self._holding:
             sink.window = 0
         self._sinks[peer] = sink
         self._held[sink] = {}
         self._loop.add_reader(sink.fileno(), self._readable, peer, sink)
         self._flush(peer, sink)
+
+    def hold(self, held: bool) -> None:
+        """Give no further credit, or give it again: replies wait in the fronts meanwhile.
+
+        What still comes for credit already given is taken.
+        """
+        if held is self._holding or self._draining:
+            return
+        self._holding = held
+        for peer, sink in list(self._sinks.items()):
+            sink.window = 0 if held else self._settings.window
+            self._flush(peer, sink)
 
     def drain(self) -> None:
         """Take no more; what still comes for credit already given is denied."""
@@ -109,25 +122,24 @@ class Intake:
             self._end(peer, sink)
 
     def _offered(self, sink: Sink, offer: Offered, ready: dict[int, Arrival]) -> None:
+        judged = self._judged(offer)
+        if isinstance(judged, DenialReason):
+            sink.deny(offer.id, judged)
+        else:
+            ready[offer.id] = Arrival(judged, offer.descriptor)
+
+    def _judged(self, offer: Offered) -> Capsule | DenialReason:
         try:
             capsule = decode_capsule(offer.payload)
+            denial = DenialReason.DRAINING if self._draining else self._check(capsule)
         except ChannelError as error:
             _log.error("capsule_refused", detail=str(error))
-            sink.deny(offer.id, DenialReason.UNREADABLE)
-            return
-        denial = DenialReason.DRAINING if self._draining else self._checked(capsule)
-        if denial is not None:
-            sink.deny(offer.id, denial)
-            return
-        ready[offer.id] = Arrival(capsule, offer.descriptor)
-
-    def _checked(self, capsule: Capsule) -> DenialReason | None:
-        try:
-            return self._check(capsule)
+            return DenialReason.UNREADABLE
         except Exception:
             # A bug of ours that one capsule brings out must not cost the others their channel.
             _log.exception("capsule_check_failed")
             return DenialReason.UNREADABLE
+        return capsule if denial is None else denial
 
     def _accept(self, peer: tuple[str, int], sink: Sink, ready: dict[int, Arrival]) -> None:
         self._held[sink].update(ready)

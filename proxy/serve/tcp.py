@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.edge import Stream
 from proxy.serve.relay import Relay, RelayBroken
-from proxy.upstream import Backend, UpstreamError
+from proxy.upstream import Backend, Lease, UpstreamError
 
 __all__ = ["TcpOutcome", "serve_tcp"]
 
@@ -20,7 +20,7 @@ async def serve_tcp(client: Stream, backend: Backend, idle_timeout_s: float) -> 
     The backend is connected to at once: in many protocols it is the server that speaks first.
     """
     try:
-        lease = await backend.acquire()
+        lease = await _fresh(backend)
     except UpstreamError as error:
         client.abort()
         return error.reason
@@ -34,3 +34,13 @@ async def serve_tcp(client: Stream, backend: Backend, idle_timeout_s: float) -> 
         client.abort()
         lease.discard()
     return "ok"
+
+
+async def _fresh(backend: Backend) -> Lease:
+    """A connection without a past: nothing can be sent again if a used one turns out to be over.
+
+    HTTP routes to the same group leave used ones behind.
+    """
+    while (lease := await backend.acquire()).reused:
+        lease.discard()
+    return lease

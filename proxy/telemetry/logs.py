@@ -25,7 +25,7 @@ from proxy.telemetry.access import AccessLog
 from proxy.telemetry.escaping import bounded, escaped
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.settings import LoggingSettings
-from proxy.telemetry.writer import LineWriter
+from proxy.telemetry.writer import LineWriter, probe
 
 __all__ = ["VALUE_LIMIT", "Logs"]
 
@@ -56,9 +56,18 @@ class Logs:
             name: metrics.counter("vestibule_log_dropped_total", name) for name in (_MAIN, _ACCESS)
         }
         self._writers: dict[str, LineWriter] = {}
+        self._retired: list[LineWriter] = []
         self.access = AccessLog()
         """Where requests are recorded; stays the same over `configure`."""
         self.configure(settings)
+
+    @staticmethod
+    def check(settings: LoggingSettings) -> None:
+        """Raises OSError when a file of these settings cannot be opened."""
+        access_file = None if settings.access == "off" else settings.access_file
+        for path in (settings.file, access_file):
+            if path is not None:
+                probe(Path(path))
 
     def configure(self, settings: LoggingSettings) -> None:
         """Log as these settings say from now on; what is queued still goes where it was to go.
@@ -78,9 +87,9 @@ class Logs:
         self._writers = writers
         self._configure_structlog(settings, main)
         self.access.configure(settings.access, writers.get(_ACCESS))
-        for writer in former.values():
-            # Its thread finishes by itself: a reload must not wait for a slow reader.
-            writer.close(0)
+        # A reload must not wait for a slow reader: their threads finish by themselves, or `close`
+        # waits for them.
+        self._retired = [one for one in (*self._retired, *former.values()) if not one.close(0)]
 
     def reopen(self) -> None:
         """Open the files anew, by name: they have been rotated (SIGUSR1)."""
@@ -91,7 +100,7 @@ class Logs:
         """Write out what is queued, within the time. Returns whether all was. Nothing follows."""
         deadline = time.monotonic() + timeout_s
         written = True
-        for writer in self._writers.values():
+        for writer in (*self._retired, *self._writers.values()):
             written &= writer.close(max(0.0, deadline - time.monotonic()))
         return written
 

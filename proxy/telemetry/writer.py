@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 
 from proxy.telemetry.metrics import Counter
 
-__all__ = ["LineWriter"]
+__all__ = ["LineWriter", "probe"]
 
 _GATHER_S = 0.05
 """The thread wakes at most this often: each wake-up takes the interpreter lock from the loop."""
@@ -140,6 +140,11 @@ class LineWriter:
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
+
+
+def probe(path: Path) -> None:
+    """Open the file as a writer would, and close it. Raises OSError."""
+    os.close(_opened(path))
 
 
 def _opened(path: Path) -> int:

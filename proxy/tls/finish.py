@@ -81,7 +81,8 @@ class _ExpectFinished:
             content_type, plaintext = opener.open(header, fragment)
         except PeerMisbehaved as error:
             # RFC 8446, Section 4.2.10: skip 0-RTT records, which fail deprotection.
-            if not state.skip or error.reason != Reason.BAD_RECORD_MAC:
+            # An empty one is none of them, and would be skipped for ever.
+            if not state.skip or not fragment or error.reason != Reason.BAD_RECORD_MAC:
                 raise
             if len(fragment) > state.skip:
                 raise PeerMisbehaved(Reason.UNEXPECTED_EARLY_DATA) from None

@@ -22,6 +22,10 @@ from proxy.upstream.tls import SslSession, client_context
 
 _Assignment = Reuse[Stream] | Dial
 
+VERIFIED_FOR_S = 3600.0
+"""How long sessions are resumed after a server's certificate was checked. Each brings a ticket for
+the next, so nobody would ever notice that it has expired (RFC 8446, Section 4.6.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
@@ -115,6 +119,7 @@ class Backend:
         self._observer: UpstreamObserver = observer or Unobserved()
         self._assigner = Assigner[Stream](settings)
         self._sessions: list[ssl.SSLSession | None] = [None] * len(settings.servers)
+        self._verified_at = [0.0] * len(settings.servers)
         tls = any(server.scheme == "https" for server in settings.servers)
         self._context = client_context(settings.tls) if tls else None
         self._waiting: dict[asyncio.Future[_Assignment], _Attempt] = {}
@@ -250,6 +255,8 @@ class Backend:
         server = self.settings.servers[index]
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if began - self._verified_at[index] >= VERIFIED_FOR_S:
+            self._sessions[index] = None
         try:
             stream = await connect(
                 server,
@@ -270,6 +277,8 @@ class Backend:
             raise
         session = stream.session
         resumed = isinstance(session, SslSession) and session.resumed
+        if not resumed:
+            self._verified_at[index] = began
         self._observed_dial(server, "ok", loop.time() - began, resumed=resumed)
         return stream
 

@@ -192,3 +192,14 @@ def test_a_sockets_path_has_the_kernels_limit_once_it_is_whole(site: Site) -> No
     ]
     longest = 107 - len(f"{site.directory}/")
     assert site.problems(replaced(3, f'    bind: ["unix:{"s" * longest}"]')) == []
+
+
+def test_entries_are_counted_as_far_as_a_connection_can_tell(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.config.references._ENTRIES_MAX", 1)
+    entry = "names: [two.example.org], tcp: {backend: app}"
+    assert site.problems(with_second_entry(entry)) == [
+        "2:3: listeners: expected at most 1 entries of server_names, found 2;"
+        " give one entry more names",
+    ]

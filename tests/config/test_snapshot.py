@@ -71,6 +71,9 @@ def test_a_worker_reads_what_was_written(configuration: Configuration) -> None:
     assert snapshot.names == configuration.names
     assert snapshot.backends == configuration.backends
     assert snapshot.http == configuration.http
+    listeners = configuration.front.listeners
+    longest_s = max(one.handshake_timeout_s for one in listeners)
+    assert snapshot.handshake_s == longest_s + configuration.front.handoff_timeout_s
     assert snapshot.logging == configuration.logging
 
 

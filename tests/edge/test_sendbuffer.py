@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.sendbuffer import MAX_PIECES_PER_CALL, SendBuffer
+from proxy.edge.sendbuffer import MAX_PIECES, SendBuffer
 from tests.edge.legs import tcp_pair
 
 
@@ -40,13 +41,26 @@ def test_a_full_socket_keeps_the_remainder() -> None:
     near, far = tcp_pair(buffers=4096)
     with near, far:
         buffer = SendBuffer()
-        pieces = [bytes([number % 256]) * 9000 for number in range(MAX_PIECES_PER_CALL * 3)]
+        pieces = [bytes([number % 256]) * 9000 for number in range(MAX_PIECES * 3)]
         for piece in pieces:
             buffer.append(piece)
         sent = buffer.send_to(near)
-        assert 0 < sent < 9000 * MAX_PIECES_PER_CALL, "not more than fits and than one call takes"
+        assert 0 < sent < 9000 * MAX_PIECES, "not more than fits"
         assert buffer.size == 9000 * len(pieces) - sent
         assert drain(buffer, near, far) == b"".join(pieces)
+
+
+def test_tiny_pieces_take_little_more_than_their_bytes() -> None:
+    buffer = SendBuffer()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            buffer.append(b"%024d" % number)
+        assert buffer.size == 240_000
+        assert tracemalloc.get_traced_memory()[0] < 2 * buffer.size
+    finally:
+        tracemalloc.stop()
+    assert buffer.take() == b"".join(b"%024d" % number for number in range(10_000))
 
 
 def test_what_is_taken_is_what_was_not_sent() -> None:

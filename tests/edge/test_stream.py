@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,6 +147,29 @@ class TestBackPressure:
             while received < 1 << 20:
                 received += len(await far.read(SOON_S))
             await writing
+
+    async def test_tiny_records_that_nobody_reads_take_no_more_than_their_bytes(self) -> None:
+        class Tiny(PlainSession):
+            """Every two bytes are a record of their own."""
+
+            def receive(self, data: memoryview, /) -> Sequence[ApplicationData | CloseNotify]:
+                return [ApplicationData(bytes(data[i : i + 2])) for i in range(0, len(data), 2)]
+
+        near, far = tcp_pair()
+        with far:
+            stream = Stream(near.detach(), Tiny())
+            far.sendall(b"ab" * (READ_AHEAD // 4))
+            tracemalloc.start()
+            try:
+                told = asyncio.Event()
+                stream.when_readable(told.set)
+                async with asyncio.timeout(SOON_S):
+                    await told.wait()
+                assert tracemalloc.get_traced_memory()[0] < 2 * READ_AHEAD
+            finally:
+                tracemalloc.stop()
+            assert await read_exactly(stream, READ_AHEAD // 2) == b"ab" * (READ_AHEAD // 4)
+            stream.abort()
 
     async def test_a_paused_reader_goes_on(self) -> None:
         part = BULK[: 4 << 20]

@@ -83,7 +83,7 @@ class Site:
         )
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address: tuple[str, int] = self.socket.getsockname()
-        self.front.listen(
+        self.front.acceptor.listen(
             ListeningSocket(self.socket, FiveTuples(self.socket, Family.INET), self.answerer)
         )
         self.offered: asyncio.Queue[tuple[Capsule, int]] = asyncio.Queue()

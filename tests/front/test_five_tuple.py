@@ -50,11 +50,12 @@ def test_unix_connections_are_counted(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        tuples = FiveTuples(listener, Family.UNIX)
         client, accepted, peer = _accepted(listener, str(tmp_path / "s"))
         with client, accepted:
-            first = tuples.of(accepted.fileno(), peer)
-            assert first != tuples.of(accepted.fileno(), peer)
+            # Two sockets of one listener share a handshake table: their keys must not meet.
+            both = [FiveTuples(listener, Family.UNIX) for _ in range(2)]
+            keys = {tuples.of(accepted.fileno(), peer) for tuples in both * 2}
+            assert len(keys) == 4
 
 
 def test_a_closed_descriptor_is_an_error_and_not_a_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
@@ -14,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.front import Front, Stage
-from proxy.handoff import ChannelSettings
+from proxy.handoff import ChannelSettings, Source, channel_pair
 from proxy.tls import ApplicationData, Connection, Established
 from tests.certs import ThrowAwayCa
 from tests.front.site import CA, NAME, Client, Site, settings, site
@@ -244,6 +245,47 @@ async def test_hellos_that_are_not_whole_share_a_bounded_pool() -> None:
             client.close()
 
 
+@pytest.mark.requirement("A4", "A6")
+async def test_whoever_fills_the_pool_leaves_it_to_the_others() -> None:
+    async with site(settings(partial_hello_limit_bytes=20_000)) as running:
+        loop = asyncio.get_running_loop()
+        clients = running.front.clients
+        with contextlib.ExitStack() as stack:
+            honest = stack.enter_context(await running.connect())
+            client = Client(honest)
+            hello = client.hello()
+            await loop.sock_sendall(honest, hello[:-1])
+            await running.until(lambda: clients.pending_bytes == len(hello) - 1)
+            for _ in range(3):
+                hog = stack.enter_context(await running.connect())
+                await loop.sock_sendall(hog, b"\x16\x03\x01\x3f\x00\x01\x00\xff\xfc" + bytes(8000))
+            failures = "vestibule_handshake_failures_total"
+            await running.until(lambda: running.count(failures, "hello", "none", "pool_full") >= 2)
+            assert clients.pending_bytes <= 20_000
+            await loop.sock_sendall(honest, hello[-1:])
+            await loop.sock_sendall(honest, await client.reply())
+            _, descriptor = await asyncio.wait_for(running.offered.get(), 10)
+            os.close(descriptor)
+
+
+@pytest.mark.requirement("A4", "A6")
+async def test_replies_that_are_not_whole_are_in_the_pool_too() -> None:
+    async with site(settings(partial_hello_limit_bytes=20_000)) as running:
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                connection = stack.enter_context(await running.connect())
+                client = Client(connection)
+                await loop.sock_sendall(connection, client.hello())
+                await client.reply()
+                await loop.sock_sendall(connection, b"\x17\x03\x03\x40\x00" + bytes(8000))
+            failures = "vestibule_handshake_failures_total"
+            await running.until(lambda: running.count(failures, "reply", "none", "pool_full") >= 3)
+            assert running.front.clients.pending_bytes <= 20_000
+            assert len(running.table) <= 1
+        await _served(running)
+
+
 async def test_a_flight_that_the_send_buffer_does_not_take_goes_out_as_it_drains() -> None:
     authority = ThrowAwayCa(issuer=CA, name="x" * 60)
     for _ in range(24):
@@ -347,7 +389,7 @@ async def test_a_removed_listener_answers_what_was_queued() -> None:
     async with site() as running:
         # Blocking connects: the clients are in the queue before the loop can accept.
         queued = [socket.create_connection(running.address) for _ in range(5)]
-        running.front.unlisten(running.socket.fileno())
+        running.front.acceptor.unlisten(running.socket.fileno())
         for connection in queued:
             connection.setblocking(False)
             with connection:
@@ -386,6 +428,29 @@ async def test_replies_wait_for_credit_and_are_dropped_when_no_worker_comes() ->
             running.sink.close()
             await _closed(second)
             await running.until(lambda: len(running.front.clients) == 0)
+
+
+async def test_the_end_of_a_channel_is_told() -> None:
+    async with site() as running:
+        ours, theirs = channel_pair()
+        lost = asyncio.Event()
+        running.front.attach(Source(ours, ChannelSettings()), lost.set)
+        assert not lost.is_set()
+        theirs.close()
+        await asyncio.wait_for(lost.wait(), 10)
+        await _served(running)
+
+
+async def test_a_refused_client_that_resets_is_counted_once() -> None:
+    async with site() as running:
+        loop = asyncio.get_running_loop()
+        connection = await running.connect()
+        await loop.sock_sendall(connection, b"GET / HTTP/1.0\r\n\r\n")
+        await asyncio.wait_for(loop.sock_recv(connection, 100), 10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        await running.until(lambda: len(running.front.clients) == 0)
+        assert running.count("vestibule_handshake_failures_total") == 1
 
 
 @pytest.mark.requirement("A27")

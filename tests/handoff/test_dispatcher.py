@@ -270,6 +270,17 @@ def test_a_stuck_worker_loses_its_channel() -> None:
         assert stuck.receive() == [Closed(CloseReason.PEER_GONE)], "what it wakes up to"
 
 
+def test_a_worker_is_not_stuck_whose_answer_lies_unread() -> None:
+    """It may have been the front that stood still: suspended, or short of time."""
+    with front() as f:
+        _, sink = f.add_worker()
+        f.offer(1, now=0.0)
+        [event] = f.take(sink)
+        assert sink.accept([event.id])
+        [accepted] = f.dispatcher.expire(60.0)
+        assert isinstance(accepted, Accepted)
+
+
 def test_a_stuck_worker_without_another_ends_the_wait() -> None:
     with front() as f:
         source, _ = f.add_worker()

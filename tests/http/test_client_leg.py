@@ -30,6 +30,24 @@ async def test_the_backend_is_released_when_the_client_resets_before_the_answer(
         assert (state.in_use, state.idle, state.in_rotation) == (0, 0, True)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+async def test_a_reset_behind_a_pipelined_request_is_noticed(*, apart: bool) -> None:
+    async def waiting(peer: Peer) -> None:
+        await peer.head()
+        await peer.rest()
+
+    async with Rig(waiting) as rig, rig.client() as client, rig.client() as other:
+        client.send(GET)
+        await rig.backend_peer()
+        client.send(GET)
+        if apart:
+            # One loop serves both: when this is answered, the second request has been taken.
+            other.send(b"GET /x HTTP/1.1\r\nHost: strict\r\n\r\n")
+            assert (await rig.record()).status == 404
+        client.reset()
+        assert (await rig.record()).reason == "client_closed"
+
+
 async def test_the_backend_is_released_when_the_client_resets_in_a_silent_stream() -> None:
     async def stream(peer: Peer) -> None:
         await peer.head()

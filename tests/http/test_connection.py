@@ -164,6 +164,69 @@ async def test_empty_lines_before_a_request_are_ignored() -> None:
         assert (await client.response()).status == 200
 
 
+async def test_empty_lines_without_end_are_no_way_to_stay() -> None:
+    settings = HttpSettings(request_head_timeout_s=0.2)
+    async with Rig(settings=settings) as rig, rig.client() as client:
+
+        async def flood() -> None:
+            while True:
+                client.send(b"\r\n" * 10_000)
+                await client.flush()
+
+        flooding = asyncio.create_task(flood())
+        assert (await rig.record()).reason == "request_head_timeout"
+        flooding.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await flooding
+
+
+async def test_pipelined_requests_let_others_have_their_turn() -> None:
+    async with Rig() as rig, rig.client() as client, rig.client() as other:
+        client.send(b"GET /x HTTP/1.1\r\nHost: strict\r\n\r\n" * 2000)
+        other.send(GET)
+        assert (await other.response()).status == 200
+        answered = 0
+        while (await rig.record()).status == 404:
+            answered += 1
+        assert answered < 1000
+
+
+async def test_a_slow_client_gets_the_whole_of_its_last_answer() -> None:
+    size = 250_000
+
+    async def big(peer: Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await peer.rest()
+
+    settings = HttpSettings(lingering_timeout_s=0.0)
+    rig = Rig(big, settings=settings, buffers=4096)
+    async with rig, rig.client(buffers=4096) as client:
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert (await rig.record()).close == "client_asked"
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.response()).body) == size
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_never_takes_its_last_answer_is_left() -> None:
+    size = 250_000
+
+    async def big(peer: Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await peer.rest()
+
+    settings = HttpSettings(client_write_timeout_s=0.1)
+    rig = Rig(big, settings=settings, buffers=4096)
+    async with rig, rig.client(buffers=4096) as client:
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await rig.record()
+        await rig.served()
+
+
 async def test_a_slow_head_is_a_408_and_an_idle_connection_just_ends() -> None:
     settings = HttpSettings(request_head_timeout_s=0.2, idle_timeout_s=0.1)
     async with Rig(settings=settings) as rig:

@@ -28,7 +28,12 @@ def test_every_field_lands_in_one_bin_and_keeps_its_order() -> None:
 
 
 def test_a_response_may_say_what_only_a_request_must_not() -> None:
-    fields: list[Field] = [(b"X-Request-Id", b"1"), (b"Host", b"a"), (b"Forwarded", b"b")]
+    fields: list[Field] = [
+        (b"X-Request-Id", b"1"),
+        (b"Host", b"a"),
+        (b"Forwarded", b"b"),
+        (b"X-Forwarded-Any", b"c"),
+    ]
     assert sort_fields(fields, RESPONSE_KINDS)[PLAIN] == fields
     assert sort_fields(fields, REQUEST_KINDS)[PLAIN] == []
 
@@ -43,7 +48,13 @@ def test_lists_over_several_lines_are_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [(b"X_Real_IP", True), (b"Content_Length", True), (b"api_key", False), (b"_", False)],
+    [
+        (b"X_Real_IP", True),
+        (b"Content_Length", True),
+        (b"X_Forwarded_User", True),
+        (b"api_key", False),
+        (b"_", False),
+    ],
 )
 def test_names_that_cgi_would_take_for_ours(name: bytes, expected: bool) -> None:
     assert imitates(name) is expected

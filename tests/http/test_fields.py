@@ -94,6 +94,9 @@ def test_what_a_client_claims_about_itself_is_replaced() -> None:
         b"X-Forwarded-Port: 66",
         b"X-Real-IP: 6.6.6.6",
         b"X_Forwarded_For: 6.6.6.6",
+        b"X-Forwarded-User: 6.6.6.6",
+        b"x-forwarded-client-cert: 6.6.6.6",
+        b"X_Forwarded-Prefix: /6.6.6.6",
         b"X-Request-Id: 6.6.6.6",
     ]
     for mode in (HttpSettings(), HttpSettings(forwarding="off")):
@@ -110,6 +113,7 @@ def test_appending_trusts_what_is_in_front() -> None:
         b"X-Forwarded-For: 198.51.100.2",
         b"X-Forwarded-Proto: http",
         b"Forwarded: for=198.51.100.1",
+        b"X-Forwarded-Prefix: /app",
         settings=settings,
     )
     assert named(b"x-forwarded-for", lines) == [
@@ -117,6 +121,7 @@ def test_appending_trusts_what_is_in_front() -> None:
     ]
     assert named(b"forwarded", lines) == [b"Forwarded: for=198.51.100.1, for=192.0.2.1;proto=https"]
     assert named(b"x-forwarded-proto", lines) == [b"X-Forwarded-Proto: http"]
+    assert named(b"x-forwarded-prefix", lines) == [b"X-Forwarded-Prefix: /app"]
     assert named(b"x-forwarded-host", lines) == [b"X-Forwarded-Host: example.org:8443"]
     assert sent(settings=settings) == sent()
 

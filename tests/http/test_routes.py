@@ -89,13 +89,31 @@ def test_a_host_with_routes_does_not_fall_back_to_another_hosts() -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [b"/open/..%2fadmin", b"/admin/..%2fopen", b"//admin", b"/admin%2Fx", b"/open//../admin"],
+    [
+        b"/open/..%2fadmin",
+        b"/admin/..%2fopen",
+        b"//admin",
+        b"/admin%2Fx",
+        b"/open//../admin",
+        b"/admin;x/y",
+        b"/admin%3bx",
+        b"/;x/admin",
+        b"/open\\..\\admin",
+        b"/open%5c..%5Cadmin",
+        b"/x\\..;y\\admin",
+    ],
 )
 def test_a_path_whose_route_depends_on_its_reader_is_refused(form: bytes) -> None:
     routes = table(("*", "/open"), ("*", "/admin"), ("*", "/"))
     with pytest.raises(RequestRefused, match="ambiguous_path") as caught:
         routes.match(b"a", form)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("form", [b"/open/a;b=c", b"/open/a\\b", b"/x;open"])
+def test_a_path_with_several_readings_and_one_route_is_served(form: bytes) -> None:
+    routes = table(("*", "/open"), ("*", "/"))
+    assert chosen(routes, b"a", form) == ("*/open" if b"/open/" in form else "*/")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ def test_what_is_no_authority(authority: bytes) -> None:
         (b"/.well-known/x", (b"/.well-known/x", b"/.well-known/x")),
         (b"/...", (b"/...", b"/...")),
         (b"/a%252fb", (b"/a%2fb", b"/a%2fb")),
+        (b"/a;b=c/d", (b"/a;b=c/d", b"/a;b=c/d", b"/a/d")),
+        (b"/a%5C..\\b", (b"/a\\..\\b", b"/a\\..\\b", b"/b")),
     ],
 )
 def test_the_readings_of_a_path(form: bytes, expected: tuple[bytes, ...]) -> None:
@@ -118,6 +120,7 @@ def test_the_readings_of_a_path(form: bytes, expected: tuple[bytes, ...]) -> Non
         (b"/a%00", "bad_escape"),
         (b"/a/..;/b", "hidden_dot_segment"),
         (b"/a/.;x", "hidden_dot_segment"),
+        (b"/a\\..\\..\\b", "path_above_root"),
     ],
 )
 def test_paths_that_hide_where_they_lead(form: bytes, reason: str) -> None:
@@ -126,7 +129,7 @@ def test_paths_that_hide_where_they_lead(form: bytes, reason: str) -> None:
     assert caught.value.status == 400
 
 
-@given(form=st.text(alphabet="/.%2fFeEa;?", max_size=16).map(lambda text: b"/" + text.encode()))
+@given(form=st.text(alphabet="/.%2fFeEa;?\\", max_size=16).map(lambda text: b"/" + text.encode()))
 def test_a_reading_never_holds_a_dot_segment(form: bytes) -> None:
     try:
         paths = readings(form)

@@ -64,9 +64,9 @@ async def _events(source: Source, wanted: int = 1) -> list[SourceEvent]:
     return found
 
 
-def _attached(worker: Worker) -> Source:
+def _attached(worker: Worker, peer: tuple[str, int] = PEER) -> Source:
     ours, theirs = channel_pair()
-    worker.intake.attach(PEER, theirs.detach())
+    worker.intake.attach(peer, theirs.detach())
     source = Source(ours, SETTINGS)
     source.receive()
     return source
@@ -172,3 +172,32 @@ async def test_a_later_incarnation_of_a_front_replaces_the_earlier_one() -> None
     worker.intake.close()
     first.close()
     second.close()
+
+
+async def test_a_full_worker_takes_what_it_gave_credit_for_and_no_more() -> None:
+    worker = Worker()
+    source = _attached(worker)
+    worker.intake.hold(True)
+    clients = [_offer(source) for _ in range(SETTINGS.window)]
+    accepted: list[Offer] = []
+    while len(accepted) < SETTINGS.window:
+        for event in await _events(source):
+            assert isinstance(event, Accepted)
+            accepted += event.offers
+    assert source.credit == 0
+    worker.intake.refresh()
+    late = _attached(worker, ("front", 1))
+    assert (source.receive(), source.credit, late.credit) == ([], 0, 0)
+    worker.intake.hold(False)
+    late.receive()
+    assert late.credit == SETTINGS.window
+    for client in clients:
+        client.close()
+    for descriptor in (
+        *(arrival.descriptor for arrival in worker.served),
+        *(offer.descriptor for offer in accepted),
+    ):
+        os.close(descriptor)
+    worker.intake.close()
+    source.close()
+    late.close()

@@ -50,6 +50,28 @@ async def test_a_backend_that_is_down_closes_the_client_with_the_reason() -> Non
     backend.close()
 
 
+async def test_a_connection_that_carried_an_exchange_is_not_a_new_clients() -> None:
+    numbers = iter(range(2))
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"%d" % next(numbers))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1")
+    async with server:
+        backend = _backend(server.sockets[0].getsockname()[1])
+        lease = await backend.acquire()
+        assert await lease.stream.read(PATIENCE_S) == b"0"
+        lease.release()
+        with stream_pair("tls") as (client, ours):
+            serving = asyncio.create_task(serve_tcp(ours, backend, PATIENCE_S))
+            assert await client.read(PATIENCE_S) == b"1"
+            await client.close_write()
+            assert await serving == "ok"
+        backend.close()
+
+
 async def test_a_client_that_resets_frees_the_backends_connection() -> None:
     ended = asyncio.Event()
 

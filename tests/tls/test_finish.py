@@ -254,3 +254,10 @@ def test_replaced_hello_is_another_handshake() -> None:
     assert isinstance(flight, Flight)
     with pytest.raises(TlsError, match="bad_record_mac"):
         finish(flight.half_open, client.finish())
+
+
+def test_empty_records_are_no_early_data() -> None:
+    """They would cost nothing of what may be skipped, and so never end."""
+    _, half_open = half_way(early_data=True)
+    with pytest.raises(TlsError, match="bad_record_mac"):
+        finish(half_open, record(23, b""))

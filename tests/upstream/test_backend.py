@@ -101,6 +101,22 @@ class TestKept:
             second.discard()
             backend.close()
 
+    async def test_a_certificate_is_checked_anew_when_its_last_check_is_old(
+        self, tmp_path: Path, ca: ThrowAwayCa, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.upstream.backend.VERIFIED_FOR_S", 0.0)
+        async with Nginx(tmp_path, certificate=ca.issue(["127.0.0.1"])) as nginx:
+            backend = Backend(trusting(ca, address_of(nginx)))
+            first = await leased(backend)
+            await get(first.stream)
+            first.release()
+            first = await leased(backend)
+            second = await leased(backend)
+            assert (await get(second.stream)).endswith(" .")
+            first.discard()
+            second.discard()
+            backend.close()
+
     @pytest.mark.parametrize(
         "sent", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"], ids=["fin", "junk"]
     )
