@@ -6,6 +6,7 @@ records as fit. Afterwards nothing is kept but the packed ``HalfOpen``.
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from proxy.tls.context import Retried
@@ -114,7 +115,16 @@ def _answer_retried(context: Retried, policy: Policy, entropy: Entropy) -> Fligh
 class _Answer:
     """One flight in the making."""
 
-    __slots__ = ("_alpn", "_choice", "_entropy", "_hello", "_name", "_server_name", "_suite")
+    __slots__ = (
+        "_alpn",
+        "_choice",
+        "_entropy",
+        "_groups",
+        "_hello",
+        "_name",
+        "_server_name",
+        "_suite",
+    )
 
     def __init__(
         self, hello: ClientHello, policy: Policy, entropy: Entropy, suite: SuiteParameters
@@ -122,6 +132,7 @@ class _Answer:
         self._hello = hello
         self._entropy = entropy
         self._suite = suite
+        self._groups = tuple(policy.groups)
         # Everything that can refuse comes before the first expensive operation.
         self._server_name, self._name = choose_name(hello, policy)
         self._choice = choose_credential(hello, self._name)
@@ -144,7 +155,9 @@ class _Answer:
         stage = HandshakeStage.from_shared_secret(suite.hash_name, agreed.secret)
         hello_hash = transcript.digest()
         server_secret = stage.server_traffic(hello_hash)
-        encrypted = self._authenticate(transcript, server_secret)
+        preferred = () if group == self._groups[0] else self._groups
+        opening = _encrypted_extensions(self._server_name is not None, self._alpn, preferred)
+        encrypted = self._authenticate(transcript, server_secret, opening)
         kept = HalfOpen(
             suite,
             group,
@@ -168,10 +181,12 @@ class _Answer:
         )
         return Flight(data, kept.pack(), self._choice.scheme)
 
-    def _authenticate(self, transcript: "hashlib._Hash", server_secret: bytes) -> bytes:
+    def _authenticate(
+        self, transcript: "hashlib._Hash", server_secret: bytes, extensions: bytes
+    ) -> bytes:
         """EncryptedExtensions to Finished, added to the transcript (RFC 8446, 4.3 and 4.4)."""
         credential, scheme = self._choice
-        opening = self._encrypted_extensions() + credential.message
+        opening = extensions + credential.message
         transcript.update(opening)
         signature = credential.signer.sign(scheme, _SIGNED_PREFIX + transcript.digest())
         verify = certificate_verify(scheme, signature)
@@ -181,16 +196,25 @@ class _Answer:
         transcript.update(closing)
         return opening + verify + closing
 
-    def _encrypted_extensions(self) -> bytes:
-        extensions = []
-        if self._server_name is not None:
-            # RFC 6066, Section 3: an empty server_name says that the name was used.
-            extensions.append(extension(ExtensionType.SERVER_NAME, b""))
-        if self._alpn is not None:
-            extensions.append(
-                extension(
-                    ExtensionType.APPLICATION_LAYER_PROTOCOL_NEGOTIATION,
-                    u16_vector(u8_vector(self._alpn)),
-                )
+
+@lru_cache(maxsize=256)
+def _encrypted_extensions(
+    named: bool, alpn: bytes | None, preferred: tuple[NamedGroup, ...]
+) -> bytes:
+    """RFC 8446, Section 4.3.1: its few forms depend on the configuration alone."""
+    extensions = []
+    if named:
+        # RFC 6066, Section 3: an empty server_name says that the name was used.
+        extensions.append(extension(ExtensionType.SERVER_NAME, b""))
+    if preferred:
+        # RFC 8446, Section 4.2.7: SHOULD be sent where we prefer a group to the client's shares,
+        # so that its next hello can bring one.
+        groups = b"".join(group.to_bytes(2) for group in preferred)
+        extensions.append(extension(ExtensionType.SUPPORTED_GROUPS, u16_vector(groups)))
+    if alpn is not None:
+        extensions.append(
+            extension(
+                ExtensionType.APPLICATION_LAYER_PROTOCOL_NEGOTIATION, u16_vector(u8_vector(alpn))
             )
-        return encrypted_extensions(extensions)
+        )
+    return encrypted_extensions(extensions)

@@ -169,6 +169,9 @@ def half_open_alert(half_open: bytes, description: AlertDescription) -> bytes:
 
 
 def _aborted(fragment: bytes) -> PeerAborted | PeerMisbehaved:
+    if not fragment:
+        # RFC 8446, Section 5.1: no zero-length fragments of Alert.
+        return PeerMisbehaved(Reason.EMPTY_RECORD)
     if len(fragment) != _ALERT_SIZE:
         return PeerMisbehaved(Reason.BAD_ALERT)
     return PeerAborted(fragment[1])

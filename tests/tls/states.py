@@ -54,7 +54,7 @@ plain_empty_handshake       empty_record        empty_record        unexpected_r
 plain_alert                 peer                peer                peer                peer                 unexpected_record   ignored
 plain_close_notify          peer                peer                peer                peer                 unexpected_record   ignored
 plain_bad_alert             bad_alert           bad_alert           bad_alert           bad_alert            unexpected_record   ignored
-plain_empty_alert           empty_record        empty_record        bad_alert           bad_alert            unexpected_record   ignored
+plain_empty_alert           empty_record        empty_record        empty_record        empty_record         unexpected_record   ignored
 change_cipher_spec          unexpected_record   wait                wait                wait                 unexpected_record   ignored
 three_change_cipher_specs   unexpected_record   unexpected_record   unexpected_ccs      unexpected_ccs       unexpected_record   ignored
 bad_change_cipher_spec      unexpected_record   unexpected_ccs      unexpected_ccs      unexpected_ccs       unexpected_record   ignored
@@ -91,7 +91,7 @@ close_notify                unexpected_record   wait                peer        
 user_canceled               unexpected_record   wait                peer                peer                 wait                ignored
 fatal_alert                 unexpected_record   wait                peer                peer                 peer                ignored
 bad_alert                   unexpected_record   wait                bad_alert           bad_alert            bad_alert           ignored
-empty_alert                 unexpected_record   wait                bad_alert           bad_alert            empty_record        ignored
+empty_alert                 unexpected_record   wait                empty_record        empty_record         empty_record        ignored
 sealed_ccs                  unexpected_record   wait                unexpected_record   unexpected_record    unexpected_record   ignored
 no_content_type             unexpected_record   wait                no_content_type     no_content_type      no_content_type     ignored
 inner_overflow              unexpected_record   wait                record_overflow     record_overflow      record_overflow     ignored

@@ -17,14 +17,17 @@ from proxy.tls import (
     plan_retry,
     read_hello,
 )
+from proxy.tls.defaults import GROUPS
 from proxy.tls.half_open import HalfOpen
 from proxy.wire import (
     MAX_PLAINTEXT,
     CipherSuite,
     ClientHello,
+    ExtensionType,
     NamedGroup,
     SignatureScheme,
     certificate,
+    u16_vector,
 )
 from tests.tls.client import Client, records
 from tests.tls.hello import Hello, Share, hello
@@ -149,3 +152,17 @@ def test_second_hello_in_a_context_is_checked_again(second: Hello) -> None:
     )
     with pytest.raises(TlsError):
         answer(context, policy(), ENTROPY)
+
+
+@pytest.mark.requirement("A26")
+@pytest.mark.parametrize("group", NamedGroup)
+def test_a_client_learns_of_a_group_that_we_prefer(group: NamedGroup) -> None:
+    """RFC 8446, Section 4.2.7: supported_groups SHOULD then be in EncryptedExtensions."""
+    client = Client(hello(group))
+    client.start()
+    client.receive(flight_for(client.hello).data)
+    told = client.encrypted_extensions.get(ExtensionType.SUPPORTED_GROUPS)
+    if group is NamedGroup.X25519MLKEM768:
+        assert told is None
+    else:
+        assert told == u16_vector(b"".join(one.to_bytes(2) for one in GROUPS))

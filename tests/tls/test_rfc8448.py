@@ -9,6 +9,7 @@ schedule, records, Finished, and what is derived from them.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,7 +32,6 @@ from proxy.tls import (
     finish,
     read_hello,
 )
-from proxy.tls.answer import _Answer
 from proxy.tls.half_open import HalfOpen
 from proxy.tls.hello_reader import WholeHello
 from proxy.tls.key_schedule import (
@@ -142,7 +142,9 @@ def transcript(trace: Trace) -> bytes:
 
 
 def rfc_flight(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> Flight:
-    monkeypatch.setattr(_Answer, "_encrypted_extensions", lambda _: trace.encrypted_extensions)
+    # The package's name for it is the function of that name.
+    module = import_module("proxy.tls.answer")
+    monkeypatch.setattr(module, "_encrypted_extensions", lambda *_: trace.encrypted_extensions)
     policy, entropy = policy_of(trace), TraceEntropy(trace)
     if trace is HELLO_RETRY:
         answered = answer(retried(), policy, entropy)
