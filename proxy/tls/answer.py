@@ -167,8 +167,8 @@ class _Answer:
             skip,
             (self._server_name or "").encode(),
             self._alpn or b"",
-            stage.client_traffic(hello_hash),
-            stage.master().secret,
+            stage.secret,
+            hello_hash,
             transcript.digest(),
         )
         data = b"".join(

@@ -13,7 +13,7 @@ from proxy.tls.context import Established
 from proxy.tls.defaults import CCS_LIMIT
 from proxy.tls.errors import PeerAborted, PeerMisbehaved, Reason
 from proxy.tls.half_open import HalfOpen
-from proxy.tls.key_schedule import MasterStage, finished_mac
+from proxy.tls.key_schedule import finished_mac
 from proxy.tls.protection import Opener, Sealer
 from proxy.tls.secret import Secret
 from proxy.wire import (
@@ -75,7 +75,7 @@ class _ExpectFinished:
         state = self.state
         opener = self._opener
         if opener is None:
-            opener = Opener(state.parameters, state.client_secret, state.records)
+            opener = Opener(state.parameters, state.client_secret(), state.records)
             self._opener = opener
         try:
             content_type, plaintext = opener.open(header, fragment)
@@ -139,10 +139,10 @@ def finish(half_open: bytes, data: bytes) -> NeedMore | Established:
 def _established(state: HalfOpen, unread: bytes) -> Established:
     """Check Finished (RFC 8446, Section 4.4.4) and derive the application secrets."""
     name = state.parameters.hash_name
-    expected = finished_mac(name, state.client_secret, state.flight_hash)
+    expected = finished_mac(name, state.client_secret(), state.flight_hash)
     if not hmac.compare_digest(expected, state.partial[4:]):
         raise PeerMisbehaved(Reason.BAD_FINISHED)
-    master = MasterStage(name, state.master_secret)
+    master = state.master()
     return Established(
         suite=state.parameters.suite,
         group=state.group,
@@ -163,8 +163,7 @@ def half_open_alert(half_open: bytes, description: AlertDescription) -> bytes:
     RFC 8446, Section 2: the server may send application data behind its Finished.
     """
     state = HalfOpen.unpack(half_open)
-    master = MasterStage(state.parameters.hash_name, state.master_secret)
-    sealer = Sealer(state.parameters, master.server_traffic(state.flight_hash))
+    sealer = Sealer(state.parameters, state.master().server_traffic(state.flight_hash))
     return sealer.seal(ContentType.ALERT, alert_message(description))
 
 

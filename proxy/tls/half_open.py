@@ -1,19 +1,21 @@
 """``HalfOpen``: one answered TLS 1.3 handshake that waits for the client's Finished, as bytes.
 
 One is held for every client that says nothing more, so it is one packed ``bytes`` object instead
-of a dataclass (a third of the size) and keeps secrets and a summary, no messages.
+of a dataclass (a third of the size) and keeps secrets and a summary, no messages. What only a reply
+needs is derived when it comes: most of a flood never replies.
 """
 
 from struct import Struct
 from typing import Final, NamedTuple
 
+from proxy.tls.key_schedule import HandshakeStage, MasterStage
 from proxy.tls.suites import PARAMETERS, SuiteParameters
 from proxy.wire import CipherSuite, NamedGroup
 
 __all__ = ["HalfOpen"]
 
 # suite, group, name index, records opened, CCS seen, 0-RTT bytes still skipped, sizes of SNI,
-# ALPN; then three secrets of the hash's size, SNI, ALPN, and the start of a message that came
+# ALPN; then a secret and two hashes, SNI, ALPN, and the start of a message that came
 # in pieces.
 _HEADER: Final = Struct(">HHHBBHBB")
 
@@ -29,13 +31,24 @@ class HalfOpen(NamedTuple):
     skip: int
     server_name: bytes
     alpn: bytes
-    client_secret: bytes
-    master_secret: bytes
+    handshake_secret: bytes
+    hello_hash: bytes
     flight_hash: bytes
     partial: bytes = b""
 
     def __repr__(self) -> str:
         return f"HalfOpen({self.parameters.suite.name}, {self.group.name})"
+
+    def client_secret(self) -> bytes:
+        """client_handshake_traffic_secret (RFC 8446, Section 7.1)."""
+        return self._stage().client_traffic(self.hello_hash)
+
+    def master(self) -> MasterStage:
+        """What the application traffic secrets come from."""
+        return self._stage().master()
+
+    def _stage(self) -> HandshakeStage:
+        return HandshakeStage(self.parameters.hash_name, self.handshake_secret)
 
     def pack(self) -> bytes:
         return (
@@ -49,8 +62,8 @@ class HalfOpen(NamedTuple):
                 len(self.server_name),
                 len(self.alpn),
             )
-            + self.client_secret
-            + self.master_secret
+            + self.handshake_secret
+            + self.hello_hash
             + self.flight_hash
             + self.server_name
             + self.alpn

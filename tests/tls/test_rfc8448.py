@@ -339,8 +339,8 @@ def test_what_is_kept_and_established(
     trace: Trace, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = HalfOpen.unpack(rfc_flight(trace, monkeypatch).half_open)
-    assert kept.client_secret == secrets.client_handshake
-    assert kept.master_secret == secrets.master
+    assert kept.client_secret() == secrets.client_handshake
+    assert kept.master().secret == secrets.master
     assert kept.flight_hash == secrets.flight_hash
     context = established(trace, monkeypatch)
     assert context.read_secret.reveal() == secrets.client_application

@@ -76,7 +76,7 @@ def test_no_value_of_a_handshake_shows_its_secrets() -> None:
     start = client.handshake.seal(ContentType.HANDSHAKE, client.finished()[:7])
     waiting = finish(flight.half_open, start)
     assert isinstance(waiting, NeedMore)
-    secrets = [kept.client_secret, kept.master_secret, kept.pack()[-40:]]
+    secrets = [kept.client_secret(), kept.handshake_secret, kept.pack()[-40:]]
     for value in (flight, kept, waiting, [flight], {"kept": kept}):
         assert not any(shows(repr(value), secret) for secret in secrets), type(value)
         assert not any(shows(str(value), secret) for secret in secrets)
