@@ -7,10 +7,12 @@ from collections.abc import Iterable
 import structlog
 
 from proxy.http import RequestRecord
+from proxy.serve import TcpOutcome
 from proxy.telemetry import AccessLog, Counter, Histogram, Metrics, TlsFacts
+from proxy.tls import TlsError
 from proxy.upstream import Backend, ServerAddress
 
-__all__ = ["HttpObserver", "RequestMetrics", "UpstreamMetrics"]
+__all__ = ["ConnectionMetrics", "HttpObserver", "RequestMetrics", "UpstreamMetrics"]
 
 _log = structlog.get_logger("vestibule.http")
 
@@ -48,6 +50,22 @@ class RequestMetrics:
             seconds = self._metrics.histogram("vestibule_request_seconds", record.backend or "none")
             self._seconds[record.backend] = seconds
         seconds.observe(record.duration_s)
+
+
+class ConnectionMetrics:
+    """How established connections end, whatever they carry."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def tls_failed(self, error: TlsError) -> None:
+        """A record or message of the client broke the connection."""
+        alert = "none" if error.alert is None else error.alert.name.lower()
+        self._metrics.counter("vestibule_tls_failures_total", alert, error.reason).value += 1
+
+    def tcp_ended(self, backend: str, result: TcpOutcome) -> None:
+        """A tcp route's connection is over."""
+        self._metrics.counter("vestibule_tcp_connections_total", backend, result).value += 1
 
 
 class HttpObserver:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from proxy.app.messages import ListenerSocket
-from proxy.app.observers import HttpObserver, RequestMetrics, UpstreamMetrics
+from proxy.app.observers import ConnectionMetrics, HttpObserver, RequestMetrics, UpstreamMetrics
 from proxy.app.tasks import Tasks
 from proxy.app.telemetry import ProcessTelemetry
 from proxy.config import NameSettings, WorkerSnapshot, read_worker_snapshot
@@ -95,6 +95,7 @@ class WorkerRole:
         self._telemetry = ProcessTelemetry("worker", slot)
         self._upstream = UpstreamMetrics(self._telemetry.metrics)
         self._requests = RequestMetrics(self._telemetry.metrics)
+        self._ends = ConnectionMetrics(self._telemetry.metrics)
         self._intake = Intake(self._check, self._serve, ChannelSettings())
         self._generations: dict[int, _Generation] = {}
         self._prepared: dict[int, _Generation] = {}
@@ -175,7 +176,7 @@ class WorkerRole:
         if not isinstance(context, Established):
             raise TypeError("an unchecked capsule")
         try:
-            session = TlsSession(Connection(context))
+            session = TlsSession(Connection(context), self._ends.tls_failed)
         except Exception:
             close_all((arrival.descriptor,))
             raise
@@ -195,7 +196,7 @@ class WorkerRole:
         if name.form is Form.TCP and name.tcp_backend is not None:
             backend = generation.backends[name.tcp_backend]
             idle_s = generation.snapshot.http.tunnel_idle_timeout_s
-            await serve_tcp(stream, backend, idle_s)
+            self._ends.tcp_ended(name.tcp_backend, await serve_tcp(stream, backend, idle_s))
             return
         observer = HttpObserver(
             self._requests,

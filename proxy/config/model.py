@@ -75,8 +75,6 @@ PathPrefix = Annotated[str, AfterValidator(values.path_prefix)]
 FilePath = Annotated[str, AfterValidator(values.file_path)]
 EnvironmentName = Annotated[str, AfterValidator(values.environment_name)]
 ProtocolName = Annotated[str, AfterValidator(values.application_protocol)]
-Suite = Literal["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
-Group = Literal["X25519MLKEM768", "X25519", "SECP256R1", "SECP384R1"]
 Token = Annotated[str, AfterValidator(values.token)]
 
 

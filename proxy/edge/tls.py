@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.edge.session import SessionError
 from proxy.tls import ApplicationData, CloseNotify, Connection, TlsError
@@ -11,12 +11,16 @@ from proxy.tls import ApplicationData, CloseNotify, Connection, TlsError
 class TlsSession:
     """Turns the engine's errors into a session's: the reason, and the alert that is owed."""
 
-    __slots__ = ("_alert", "connection")
+    __slots__ = ("_alert", "_on_failure", "connection")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, on_failure: Callable[[TlsError], None] | None = None
+    ) -> None:
+        """`on_failure` is told of the record or message that broke the connection, to count it."""
         self.connection = connection
         """The engine, for its facts and for `export` after the stream was detached."""
         self._alert: bytes | None = None
+        self._on_failure = on_failure
 
     def receive(self, data: memoryview, /) -> Sequence[ApplicationData | CloseNotify]:
         """Open records. Raises SessionError."""
@@ -55,4 +59,6 @@ class TlsSession:
 
     def _failed(self, error: TlsError) -> SessionError:
         self._alert = self.connection.alert(error)
+        if self._on_failure is not None:
+            self._on_failure(error)
         return SessionError(error.reason)

@@ -36,6 +36,10 @@ class HandshakeTable:
         """User memory of the entries, overhead of the table estimated."""
         return self._bytes + _ENTRY_OVERHEAD * len(self._entries)
 
+    def five_tuples(self) -> tuple[bytes, ...]:
+        """Whose handshakes are half-open, in the order of their hellos."""
+        return tuple(self._entries)
+
     def put(self, five_tuple: bytes, half_open: bytes) -> bool:
         """Store or replace; false where the table is full."""
         previous = self._entries.get(five_tuple)

@@ -7,6 +7,7 @@ over the request's fields; everything a peer has sent is escaped and bounded; wr
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,7 +103,7 @@ class AccessLog:
             self._writer.put(self._line(record, tls, stamp).encode("ascii", "backslashreplace"))
 
 
-class _Clock:
+class _Clock(ABC):
     """Formats Unix time; the part that changes once a second is made once a second."""
 
     def __init__(self) -> None:
@@ -115,8 +116,9 @@ class _Clock:
             self._second, self._text = second, self.text(second)
         return self.finished(self._text, now - second)
 
+    @abstractmethod
     def text(self, second: int) -> str:
-        raise NotImplementedError
+        """What changes once a second."""
 
     def finished(self, text: str, fraction: float) -> str:
         return text

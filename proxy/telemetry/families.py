@@ -119,6 +119,23 @@ _HANDOFF = (
     _gauge("vestibule_handoffs_waiting", "Connections that wait for a worker with credit."),
 )
 
+_SERVE = (
+    _counter(
+        "vestibule_tls_failures_total",
+        "Established TLS connections that a record or message of the client broke.",
+        "alert",
+        "reason",
+        limit=512,
+    ),
+    _counter(
+        "vestibule_tcp_connections_total",
+        "Connections of tcp routes that have ended, by backend and how.",
+        "backend",
+        "result",
+        limit=1024,
+    ),
+)
+
 _HTTP = (
     _counter(
         "vestibule_requests_total",
@@ -220,6 +237,7 @@ _PROCESSES = (
 FAMILIES: tuple[Family, ...] = (
     *_FRONT,
     *_HANDOFF,
+    *_SERVE,
     *_HTTP,
     *_UPSTREAM,
     *_CONFIGURATION,

@@ -63,6 +63,22 @@ async def test_a_reply_hands_over_the_connection_with_what_came_behind_it() -> N
         assert len(running.table) == 0
 
 
+@pytest.mark.requirement("A11", "A12")
+async def test_hellos_are_answered_in_the_order_in_which_they_came() -> None:
+    async with site() as running:
+        clients = [await running.connect() for _ in range(12)]
+        await running.until(lambda: len(running.front.clients) == 12)
+        # Another order than that of accepting; the loop does not turn until all have come.
+        order = clients[6:] + clients[:6][::-1]
+        for connection in order:
+            connection.send(Client(connection).hello())
+        await running.until(lambda: len(running.table) == 12)
+        ports = [int.from_bytes(key[5:7]) for key in running.table.five_tuples()]
+        assert ports == [connection.getsockname()[1] for connection in order]
+        for connection in clients:
+            connection.close()
+
+
 @pytest.mark.requirement("A3")
 @pytest.mark.parametrize("per_record", [1, 7, 100])
 async def test_a_hello_in_pieces_is_not_answered_before_it_is_whole(per_record: int) -> None:
