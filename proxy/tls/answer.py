@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from proxy.tls.context import Retried
+from proxy.tls.credentials import Credential
 from proxy.tls.defaults import EARLY_DATA_LIMIT
-from proxy.tls.errors import PeerMisbehaved, Reason
-from proxy.tls.half_open import HalfOpen
+from proxy.tls.errors import PeerIncompatible, PeerMisbehaved, Reason
+from proxy.tls.half_open import pack
 from proxy.tls.key_schedule import HandshakeStage, finished_mac
 from proxy.tls.negotiate import (
     Policy,
@@ -21,7 +22,9 @@ from proxy.tls.negotiate import (
     choose_credential,
     choose_group,
     choose_name,
+    choose_retry_group,
     choose_suite,
+    share_for,
 )
 from proxy.tls.ports import Entropy
 from proxy.tls.protection import Sealer
@@ -48,6 +51,7 @@ from proxy.wire import (
 __all__ = ["Flight", "RetryNeeded", "answer", "plan_retry"]
 
 _CCS: Final = change_cipher_spec_record()
+_HANDSHAKE: Final = ContentType.HANDSHAKE
 # RFC 8446, Section 4.4.3: 64 spaces, the context string, a zero byte.
 _SIGNED_PREFIX: Final = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"
 
@@ -78,15 +82,16 @@ def answer(hello: ClientHello | Retried, policy: Policy, entropy: Entropy) -> Fl
     group, share = choose_group(hello, policy)
     if share is None:
         return RetryNeeded(suite, group)
-    transcript = hashlib.new(suite.hash_name, hello.message)
+    transcript = suite.new_hash(hello.message)
     skip = EARLY_DATA_LIMIT if hello.early_data else 0
-    compatible = bool(hello.session_id)
-    return _Answer(hello, policy, entropy, suite).flight(group, share, transcript, skip, compatible)
+    # RFC 8446, Appendix D.4: only where the client offered a session ID.
+    ccs = _CCS if hello.session_id else b""
+    return _flight(hello, policy, entropy, suite, group, share, transcript, skip, ccs)
 
 
 def plan_retry(hello: ClientHello, policy: Policy) -> RetryNeeded:
     """What a HelloRetryRequest would settle, where the hello is to be answered by one anyway."""
-    return RetryNeeded(_check_first(hello, policy), choose_group(hello, policy)[0])
+    return RetryNeeded(_check_first(hello, policy), choose_retry_group(hello, policy))
 
 
 def _check_first(hello: ClientHello, policy: Policy) -> SuiteParameters:
@@ -100,101 +105,76 @@ def _check_first(hello: ClientHello, policy: Policy) -> SuiteParameters:
 def _answer_retried(context: Retried, policy: Policy, entropy: Entropy) -> Flight:
     hello = ClientHello.decode(context.hello)
     check_hello(hello)
-    share = next((one for one in hello.key_shares or () if one.group == context.group), None)
+    group = context.group
+    share = share_for(hello, group)
     if share is None:
         raise PeerMisbehaved(Reason.BAD_KEY_SHARE)
+    if group not in policy.groups:
+        # Chosen by a front that is not to be trusted with more than it needs.
+        raise PeerIncompatible(Reason.NO_SHARED_GROUP)
+    if context.suite not in policy.suites:
+        raise PeerIncompatible(Reason.NO_SHARED_SUITE)
     suite = PARAMETERS[context.suite]
     # RFC 8446, Section 4.4.1: the first hello is replaced by its hash.
-    transcript = hashlib.new(suite.hash_name, message_hash(context.first_hash))
+    transcript = suite.new_hash(message_hash(context.first_hash))
     transcript.update(context.retry_request)
     transcript.update(hello.message)
     # Its 0-RTT data was skipped before the second hello, and the CCS went behind the retry.
-    return _Answer(hello, policy, entropy, suite).flight(context.group, share, transcript, 0, False)
+    return _flight(hello, policy, entropy, suite, group, share, transcript, 0, b"")
 
 
-class _Answer:
-    """One flight in the making."""
-
-    __slots__ = (
-        "_alpn",
-        "_choice",
-        "_entropy",
-        "_groups",
-        "_hello",
-        "_name",
-        "_server_name",
-        "_suite",
+def _flight(
+    hello: ClientHello,
+    policy: Policy,
+    entropy: Entropy,
+    suite: SuiteParameters,
+    group: NamedGroup,
+    share: KeyShareEntry,
+    transcript: "hashlib._Hash",
+    skip: int,
+    ccs: bytes,
+) -> Flight:
+    """The whole flight; ``ccs`` goes with it, and ``skip`` bytes of 0-RTT data may come back."""
+    # Everything that can refuse comes before the first expensive operation.
+    server_name, name = choose_name(hello, policy)
+    credential, scheme = choose_credential(hello, name)
+    alpn = choose_alpn(hello, name)
+    agreed = entropy.agree(group, share.key_exchange)
+    message = server_hello(entropy.random(32), hello.session_id, suite.suite, group, agreed.share)
+    transcript.update(message)
+    hello_hash = transcript.digest()
+    stage = HandshakeStage.from_shared_secret(suite.hash_name, agreed.secret)
+    secret = stage.server_traffic(hello_hash)
+    preferred = () if group == policy.groups[0] else tuple(policy.groups)
+    extensions = _encrypted_extensions(server_name is not None, alpn, preferred)
+    encrypted = _authenticated(suite, secret, transcript, extensions, credential, scheme)
+    sni = server_name.encode() if server_name else b""
+    digest = transcript.digest()
+    half_open = pack(
+        suite, group, name.index, 0, 0, skip, sni, alpn or b"", stage.secret, hello_hash, digest
     )
+    sealed = Sealer(suite, secret).seal_all(_HANDSHAKE, encrypted)
+    data = b"".join((plaintext_records(_HANDSHAKE, message), ccs, sealed))
+    return Flight(data, half_open, scheme)
 
-    def __init__(
-        self, hello: ClientHello, policy: Policy, entropy: Entropy, suite: SuiteParameters
-    ) -> None:
-        self._hello = hello
-        self._entropy = entropy
-        self._suite = suite
-        self._groups = tuple(policy.groups)
-        # Everything that can refuse comes before the first expensive operation.
-        self._server_name, self._name = choose_name(hello, policy)
-        self._choice = choose_credential(hello, self._name)
-        self._alpn = choose_alpn(hello, self._name)
 
-    def flight(
-        self,
-        group: NamedGroup,
-        share: KeyShareEntry,
-        transcript: "hashlib._Hash",
-        skip: int,
-        compatible: bool,
-    ) -> Flight:
-        hello, suite = self._hello, self._suite
-        agreed = self._entropy.agree(group, share.key_exchange)
-        message = server_hello(
-            self._entropy.random(32), hello.session_id, suite.suite, group, agreed.share
-        )
-        transcript.update(message)
-        stage = HandshakeStage.from_shared_secret(suite.hash_name, agreed.secret)
-        hello_hash = transcript.digest()
-        server_secret = stage.server_traffic(hello_hash)
-        preferred = () if group == self._groups[0] else self._groups
-        opening = _encrypted_extensions(self._server_name is not None, self._alpn, preferred)
-        encrypted = self._authenticate(transcript, server_secret, opening)
-        kept = HalfOpen(
-            suite,
-            group,
-            self._name.index,
-            0,
-            0,
-            skip,
-            (self._server_name or "").encode(),
-            self._alpn or b"",
-            stage.secret,
-            hello_hash,
-            transcript.digest(),
-        )
-        data = b"".join(
-            (
-                plaintext_records(ContentType.HANDSHAKE, message),
-                # RFC 8446, Appendix D.4: only where the client offered a session ID.
-                _CCS if compatible else b"",
-                Sealer(suite, server_secret).seal_all(ContentType.HANDSHAKE, encrypted),
-            )
-        )
-        return Flight(data, kept.pack(), self._choice.scheme)
-
-    def _authenticate(
-        self, transcript: "hashlib._Hash", server_secret: bytes, extensions: bytes
-    ) -> bytes:
-        """EncryptedExtensions to Finished, added to the transcript (RFC 8446, 4.3 and 4.4)."""
-        credential, scheme = self._choice
-        opening = extensions + credential.message
-        transcript.update(opening)
-        signature = credential.signer.sign(scheme, _SIGNED_PREFIX + transcript.digest())
-        verify = certificate_verify(scheme, signature)
-        transcript.update(verify)
-        mac = finished_mac(self._suite.hash_name, server_secret, transcript.digest())
-        closing = finished(mac)
-        transcript.update(closing)
-        return opening + verify + closing
+def _authenticated(
+    suite: SuiteParameters,
+    secret: bytes,
+    transcript: "hashlib._Hash",
+    extensions: bytes,
+    credential: Credential,
+    scheme: SignatureScheme,
+) -> bytes:
+    """EncryptedExtensions to Finished, added to the transcript (RFC 8446, 4.3 and 4.4)."""
+    opening = extensions + credential.message
+    transcript.update(opening)
+    signature = credential.signer.sign(scheme, _SIGNED_PREFIX + transcript.digest())
+    verify = certificate_verify(scheme, signature)
+    transcript.update(verify)
+    closing = finished(finished_mac(suite.hash_name, secret, transcript.digest()))
+    transcript.update(closing)
+    return opening + verify + closing
 
 
 @lru_cache(maxsize=256)

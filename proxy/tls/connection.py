@@ -16,12 +16,13 @@ from proxy.tls.defaults import (
 )
 from proxy.tls.errors import Misuse, PeerAborted, PeerMisbehaved, Reason, TlsError
 from proxy.tls.events import ApplicationData, CloseNotify, Event
-from proxy.tls.protection import Opener, Sealer
+from proxy.tls.protection import Opener, Sealer, sealed_size
 from proxy.tls.secret import Secret
 from proxy.tls.suites import PARAMETERS
 from proxy.wire import (
     HEADER_SIZE,
     MAX_CIPHERTEXT,
+    MAX_PLAINTEXT,
     AlertDescription,
     ContentType,
     DecodeError,
@@ -33,8 +34,11 @@ from proxy.wire import (
 
 __all__ = ["Connection"]
 
-_BULK: Final = 1 << 14
 _GONE: Final = Secret(b"")
+# Bound here because to look up an enum's member costs more than to compare with it.
+_APPLICATION_DATA: Final = ContentType.APPLICATION_DATA
+_HANDSHAKE: Final = ContentType.HANDSHAKE
+_ALERT: Final = ContentType.ALERT
 
 
 class Connection:
@@ -43,9 +47,9 @@ class Connection:
     __slots__ = (
         "_closed_by_peer",
         "_closed_by_us",
-        "_context",
         "_empty_records",
         "_exported",
+        "_facts",
         "_key_updates",
         "_message",
         "_opener",
@@ -56,9 +60,13 @@ class Connection:
 
     def __init__(self, context: Established) -> None:
         parameters = PARAMETERS[context.suite]
-        # What is kept of it must not outlive a KeyUpdate or an export.
-        self._context = replace(
-            context, read_secret=_GONE, write_secret=_GONE, partial=b"", unread=b"", unsent=b""
+        # The context itself is not kept: its secrets must not outlive a KeyUpdate or an export.
+        self._facts = (
+            context.suite,
+            context.group,
+            context.server_name,
+            context.alpn,
+            context.name_index,
         )
         self._opener = Opener(parameters, context.read_secret.reveal(), context.read_sequence)
         self._sealer = Sealer(parameters, context.write_secret.reveal(), context.write_sequence)
@@ -74,7 +82,18 @@ class Connection:
     @property
     def context(self) -> Established:
         """The handshake's facts; its secrets are empty, ``export`` gives the real ones."""
-        return self._context
+        suite, group, server_name, alpn, name_index = self._facts
+        return Established(
+            suite=suite,
+            group=group,
+            server_name=server_name,
+            alpn=alpn,
+            name_index=name_index,
+            read_secret=_GONE,
+            read_sequence=0,
+            write_secret=_GONE,
+            write_sequence=0,
+        )
 
     # --- reading -------------------------------------------------------------------------
 
@@ -108,24 +127,25 @@ class Connection:
         position = 0
         end = len(view)
         while end - position >= HEADER_SIZE and not self._closed_by_peer:
-            header = bytes(view[position : position + HEADER_SIZE])
-            size = (header[3] << 8) | header[4]
+            body = position + HEADER_SIZE
+            header = view[position:body].tobytes()
+            size = header[3] << 8 | header[4]
             if size > MAX_CIPHERTEXT:
                 # RFC 8446, Section 5.2.
                 raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
-            if header[0] != ContentType.APPLICATION_DATA:
+            if header[0] != _APPLICATION_DATA:
                 # RFC 8446, Section 5: no unprotected record after the handshake, CCS neither.
                 raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
-            stop = position + HEADER_SIZE + size
+            stop = body + size
             if stop > end:
                 break
-            self._record(header, view[position + HEADER_SIZE : stop], events)
+            self._record(header, view[body:stop], events)
             position = stop
         return position
 
     def _record(self, header: bytes, ciphertext: memoryview, events: list[Event]) -> None:
         content_type, plaintext = self._opener.open(header, ciphertext)
-        if content_type == ContentType.APPLICATION_DATA:
+        if content_type == _APPLICATION_DATA:
             if self._message:
                 # RFC 8446, Section 5.1: no other record inside a handshake message.
                 raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
@@ -134,9 +154,9 @@ class Connection:
                 events.append(ApplicationData(plaintext))
             else:
                 self._count_empty()
-        elif content_type == ContentType.HANDSHAKE:
+        elif content_type == _HANDSHAKE:
             self._handshake(plaintext)
-        elif content_type == ContentType.ALERT:
+        elif content_type == _ALERT:
             self._alert(plaintext, events)
         else:
             raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
@@ -202,38 +222,46 @@ class Connection:
         Several requests before an answer are answered once, as the RFC allows.
         """
         self._check_owner()
-        if self._closed_by_us or not (self._update_owed or self._sealer.due_for_update):
+        return b"" if self._closed_by_us else self._owed()
+
+    def _owed(self) -> bytes:
+        sealer = self._sealer
+        if not (self._update_owed or sealer.due_for_update):
             return b""
         self._update_owed = False
-        record = self._sealer.seal(
-            ContentType.HANDSHAKE, key_update(KeyUpdateRequest.UPDATE_NOT_REQUESTED)
-        )
-        self._sealer.update()
+        record = sealer.seal(_HANDSHAKE, key_update(KeyUpdateRequest.UPDATE_NOT_REQUESTED))
+        sealer.update()
         return record
 
     def send(self, plaintext: bytes | bytearray | memoryview) -> bytes | bytearray:
         """Records that carry ``plaintext``, behind a KeyUpdate where one is due."""
         self._check_writable()
-        owed = self.data_to_send()
-        if len(plaintext) <= _BULK:
-            return owed + self._sealer.seal(ContentType.APPLICATION_DATA, bytes(plaintext))
-        out = bytearray(owed)
-        with memoryview(plaintext) as view:
-            self.send_into(view, out)
+        owed = self._owed()
+        size = len(plaintext)
+        if size <= MAX_PLAINTEXT:
+            return owed + self._sealer.seal(_APPLICATION_DATA, bytes(plaintext))
+        # As large as it will be: to grow it afterwards would copy it.
+        out = bytearray(len(owed) + sealed_size(size))
+        out[: len(owed)] = owed
+        with memoryview(plaintext) as view, memoryview(out) as target:
+            self._sealer.seal_into(view, target[len(owed) :])
         return out
 
     def send_into(self, plaintext: memoryview, out: bytearray) -> None:
         """Append records for all of ``plaintext`` to ``out``: the bulk path."""
         self._check_writable()
-        out += self.data_to_send()
-        self._sealer.seal_into(plaintext, out)
+        out += self._owed()
+        start = len(out)
+        out += bytes(sealed_size(len(plaintext)))
+        with memoryview(out) as target:
+            self._sealer.seal_into(plaintext, target[start:])
 
     def close(self) -> bytes:
         """Our close_notify (RFC 8446, Section 6.1); reading goes on."""
         self._check_owner()
         if self._closed_by_us:
             return b""
-        owed = self.data_to_send()
+        owed = self._owed()
         self._closed_by_us = True
         return owed + self._seal_alert(AlertDescription.CLOSE_NOTIFY)
 
@@ -246,7 +274,7 @@ class Connection:
         return self._seal_alert(error.alert)
 
     def _seal_alert(self, description: AlertDescription) -> bytes:
-        return self._sealer.seal(ContentType.ALERT, alert_message(description))
+        return self._sealer.seal(_ALERT, alert_message(description))
 
     # --- moving --------------------------------------------------------------------------
 
@@ -257,7 +285,7 @@ class Connection:
         opener, sealer = self._opener, self._sealer
         del self._opener, self._sealer
         return replace(
-            self._context,
+            self.context,
             read_secret=Secret(opener.secret),
             read_sequence=opener.sequence,
             write_secret=Secret(sealer.secret),
@@ -274,6 +302,7 @@ class Connection:
             raise Misuse("the connection was exported")
 
     def _check_writable(self) -> None:
-        self._check_owner()
+        if self._exported:
+            raise Misuse("the connection was exported")
         if self._closed_by_us:
             raise Misuse("the connection was closed for writing")

@@ -32,15 +32,17 @@ GROUPS: Final = (
     NamedGroup.SECP384R1,
 )
 
-# Over all records: post-quantum key shares make hellos span segments; OpenSSL stops at 128 KiB.
-HELLO_LIMIT: Final = 64 * 1024
+# Over all records, with the header: the longest that the message's fields allow, so that none that
+# is legal is refused (RFC 8446, Section 4.1.2). OpenSSL has the same bound.
+HELLO_LIMIT: Final = 131_400
 # Post-handshake messages from a client are KeyUpdate only, one byte long.
 HANDSHAKE_MESSAGE_LIMIT: Final = 4 + 1
 # OpenSSL's and BoringSSL's servers default to 16 KiB of 0-RTT; a client may have been promised
 # as much by the server that stood here before.
 EARLY_DATA_LIMIT: Final = 16 * 1024 + 512
-# A client sends one before its second flight, and one more after a HelloRetryRequest.
-CCS_LIMIT: Final = 2
+# RFC 8446, Section 5, has them dropped without a number. A client sends one, and one more after a
+# HelloRetryRequest; rustls has a bound too, and who sends dozens means something else.
+CCS_LIMIT: Final = 32
 # BoringSSL's kMaxKeyUpdates and kMaxEmptyRecords.
 KEY_UPDATES_WITHOUT_DATA: Final = 32
 EMPTY_RECORDS_IN_A_ROW: Final = 32

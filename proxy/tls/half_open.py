@@ -10,14 +10,15 @@ from typing import Final, NamedTuple
 
 from proxy.tls.key_schedule import HandshakeStage, MasterStage
 from proxy.tls.suites import PARAMETERS, SuiteParameters
-from proxy.wire import CipherSuite, NamedGroup
+from proxy.wire import NamedGroup
 
-__all__ = ["HalfOpen"]
+__all__ = ["HalfOpen", "pack"]
 
 # suite, group, name index, records opened, CCS seen, 0-RTT bytes still skipped, sizes of SNI,
 # ALPN; then a secret and two hashes, SNI, ALPN, and the start of a message that came
 # in pieces.
 _HEADER: Final = Struct(">HHHBBHBB")
+_GROUPS: Final = {int(group): group for group in NamedGroup}
 
 
 class HalfOpen(NamedTuple):
@@ -51,37 +52,21 @@ class HalfOpen(NamedTuple):
         return HandshakeStage(self.parameters.hash_name, self.handshake_secret)
 
     def pack(self) -> bytes:
-        return (
-            _HEADER.pack(
-                self.parameters.suite,
-                self.group,
-                self.name_index,
-                self.records,
-                self.ccs,
-                self.skip,
-                len(self.server_name),
-                len(self.alpn),
-            )
-            + self.handshake_secret
-            + self.hello_hash
-            + self.flight_hash
-            + self.server_name
-            + self.alpn
-            + self.partial
-        )
+        """The form that is kept."""
+        return pack(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> "HalfOpen":
         """Of our own ``pack``: never of a peer's bytes."""
         suite, group, index, records, ccs, skip, name_size, alpn_size = _HEADER.unpack_from(packed)
-        parameters = PARAMETERS[CipherSuite(suite)]
+        parameters = PARAMETERS[suite]
         size = parameters.hash_size
         start = _HEADER.size
         names = start + 3 * size
         alpn = names + name_size
         return cls(
             parameters,
-            NamedGroup(group),
+            _GROUPS[group],
             index,
             records,
             ccs,
@@ -93,3 +78,31 @@ class HalfOpen(NamedTuple):
             packed[start + 2 * size : names],
             packed[alpn + alpn_size :],
         )
+
+
+def pack(
+    parameters: SuiteParameters,
+    group: NamedGroup,
+    name_index: int,
+    records: int,
+    ccs: int,
+    skip: int,
+    server_name: bytes,
+    alpn: bytes,
+    handshake_secret: bytes,
+    hello_hash: bytes,
+    flight_hash: bytes,
+    partial: bytes = b"",
+) -> bytes:
+    """What ``HalfOpen`` of the same packs to, without making one."""
+    header = _HEADER.pack(
+        parameters.suite,
+        group,
+        name_index,
+        records,
+        ccs,
+        skip,
+        len(server_name),
+        len(alpn),
+    )
+    return b"".join((header, handshake_secret, hello_hash, flight_hash, server_name, alpn, partial))

@@ -7,7 +7,7 @@ makes no reader.
 
 from typing import Final, NamedTuple
 
-from proxy.tls.defaults import HELLO_LIMIT
+from proxy.tls.defaults import CCS_LIMIT, HELLO_LIMIT
 from proxy.tls.errors import PeerAborted, PeerMisbehaved, Reason
 from proxy.wire import HEADER_SIZE, MAX_CIPHERTEXT, MAX_PLAINTEXT, ContentType, HandshakeType
 
@@ -54,7 +54,7 @@ class HelloReader:
         self._limit = limit
         self._raw = bytearray()
         self._message = bytearray()
-        self._ccs_allowed = 1 if second else 0
+        self._ccs_allowed = CCS_LIMIT if second else 0
         self._skip = skip
 
     @property

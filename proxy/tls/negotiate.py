@@ -6,7 +6,8 @@ Pure choices over a decoded hello and a ``Policy``. Nothing in common raises
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from proxy.tls.credentials import Credential
 from proxy.tls.defaults import GROUPS, SUITES
@@ -22,9 +23,31 @@ from proxy.wire import (
     SignatureScheme,
 )
 
-__all__ = ["Choice", "Policy", "ServerName", "choose_group", "choose_name", "choose_suite"]
+__all__ = [
+    "Policy",
+    "ServerName",
+    "check_hello",
+    "choose_alpn",
+    "choose_credential",
+    "choose_group",
+    "choose_name",
+    "choose_retry_group",
+    "choose_suite",
+    "share_for",
+]
 
+_TWO_SHARES: Final = frozenset((int(NamedGroup.X25519), int(NamedGroup.SECP256R1)))
 _MAX_NAME: Final = 253  # RFC 1035, Section 2.3.4
+# Normalised names that are remembered; the longer ones are refused before that.
+_REMEMBERED_NAMES: Final = 1024
+# So many key shares are looked for one by one; browsers send three at most.
+_FEW: Final = 4
+
+# Plain numbers: to look up an enum's member costs more than to compare with it.
+_TLS_1_3: Final = int(ProtocolVersion.TLS_1_3)
+_SSL_3_0: Final = int(ProtocolVersion.SSL_3_0)
+_PRE_SHARED_KEY: Final = int(ExtensionType.PRE_SHARED_KEY)
+_PSK_KEY_EXCHANGE_MODES: Final = int(ExtensionType.PSK_KEY_EXCHANGE_MODES)
 
 _Number = TypeVar("_Number", bound=int)
 
@@ -54,19 +77,12 @@ class Policy:
     server_order: bool = False
 
 
-class Choice(NamedTuple):
-    """A credential and the scheme to sign with."""
-
-    credential: Credential
-    scheme: SignatureScheme
-
-
 def check_hello(hello: ClientHello) -> None:
     """What RFC 8446 asks of every TLS 1.3 hello, whatever is chosen."""
     versions = hello.supported_versions
-    if versions is None or ProtocolVersion.TLS_1_3 not in versions:
+    if versions is None or _TLS_1_3 not in versions:
         raise PeerIncompatible(Reason.NO_SHARED_VERSION)
-    if hello.legacy_version <= ProtocolVersion.SSL_3_0:
+    if hello.legacy_version <= _SSL_3_0:
         # RFC 8446, Appendix D.5: the only case in which legacy_version still counts.
         raise PeerIncompatible(Reason.NO_SHARED_VERSION)
     if hello.compression_methods != b"\0":
@@ -78,10 +94,8 @@ def check_hello(hello: ClientHello) -> None:
     if hello.signature_algorithms is None:
         # RFC 8446, Section 4.2.3: required where the server authenticates by certificate.
         raise PeerMisbehaved(Reason.MISSING_EXTENSION)
-    if (
-        ExtensionType.PRE_SHARED_KEY in hello.extensions
-        and ExtensionType.PSK_KEY_EXCHANGE_MODES not in hello.extensions
-    ):
+    extensions = hello.extensions
+    if _PRE_SHARED_KEY in extensions and _PSK_KEY_EXCHANGE_MODES not in extensions:
         # RFC 8446, Section 4.2.9: abort where pre_shared_key comes without its modes.
         raise PeerMisbehaved(Reason.MISSING_EXTENSION)
 
@@ -109,22 +123,53 @@ def choose_group(hello: ClientHello, policy: Policy) -> tuple[NamedGroup, KeySha
     our order decides.
     """
     entries = hello.key_shares or ()
-    shares = {share.group: share for share in entries}
+    shares = {}
+    for share in entries:
+        shares[share.group] = share
     if len(shares) != len(entries):
         # RFC 8446, Section 4.2.8: no two shares for one group.
         raise PeerMisbehaved(Reason.DUPLICATE_SHARE)
     groups = hello.supported_groups or ()
-    if not shares.keys() <= set(groups):
-        # RFC 8446, Section 4.2.8: no share for a group that is not in supported_groups.
-        raise PeerMisbehaved(Reason.SHARE_NOT_IN_GROUPS)
+    # A hello has room for thousands of both; then a set saves the square of that.
+    listed = groups if len(shares) <= _FEW else frozenset(groups)
+    for number in shares:
+        if number not in listed:
+            # RFC 8446, Section 4.2.8: no share for a group that is not in supported_groups.
+            raise PeerMisbehaved(Reason.SHARE_NOT_IN_GROUPS)
     for group in policy.groups:
-        share = shares.get(group)
-        if share is not None:
-            return group, share
+        if group in shares:
+            return group, shares[group]
     found = _first(policy.groups, groups)
     if found is None:
         raise PeerIncompatible(Reason.NO_SHARED_GROUP)
     return found, None
+
+
+def choose_retry_group(hello: ClientHello, policy: Policy) -> NamedGroup:
+    """The group of a HelloRetryRequest that is not sent for want of a share.
+
+    GnuTLS takes one that names no group for an illegal parameter, and Java makes new shares for it,
+    which RFC 8446, Section 4.1.2, forbids; both send shares for X25519 and P-256, so P-384 is left
+    to be named. Whoever means harm could have asked for P-384 in the first place.
+    """
+    group, _ = choose_group(hello, policy)
+    third = NamedGroup.SECP384R1
+    if (
+        len(hello.key_shares or ()) == len(_TWO_SHARES)
+        and {share.group for share in hello.key_shares or ()} == _TWO_SHARES
+        and third in policy.groups
+        and third in (hello.supported_groups or ())
+    ):
+        return third
+    return group
+
+
+def share_for(hello: ClientHello, group: NamedGroup) -> KeyShareEntry | None:
+    """The client's share for ``group``."""
+    for share in hello.key_shares or ():
+        if share.group == group:
+            return share
+    return None
 
 
 def choose_name(hello: ClientHello, policy: Policy) -> tuple[str | None, ServerName]:
@@ -149,6 +194,7 @@ def choose_name(hello: ClientHello, policy: Policy) -> tuple[str | None, ServerN
     return name, found
 
 
+@lru_cache(maxsize=_REMEMBERED_NAMES)
 def _host_name(raw: bytes) -> str:
     """RFC 6066, Section 3: ASCII without a trailing dot; compared without regard to case."""
     if len(raw) > _MAX_NAME or b"\0" in raw or not raw.isascii():
@@ -159,8 +205,9 @@ def _host_name(raw: bytes) -> str:
     return name
 
 
-def choose_credential(hello: ClientHello, name: ServerName) -> Choice:
-    """The first credential that the client can verify, its chain included where one fits.
+def choose_credential(hello: ClientHello, name: ServerName) -> tuple[Credential, SignatureScheme]:
+    """The first credential that the client can verify, its chain included where one fits, and the
+    scheme to sign with.
 
     RFC 8446, Section 4.4.2.2: where no chain fits signature_algorithms_cert, send one anyway.
     """
@@ -171,9 +218,12 @@ def choose_credential(hello: ClientHello, name: ServerName) -> Choice:
         scheme = _first(credential.signer.schemes, schemes)
         if scheme is None:
             continue
-        if credential.chain_schemes.issubset(chain_schemes):
-            return Choice(credential, scheme)
-        fallback = fallback or Choice(credential, scheme)
+        for needed in credential.chain_schemes:
+            if needed not in chain_schemes:
+                break
+        else:
+            return credential, scheme
+        fallback = fallback or (credential, scheme)
     if fallback is None:
         raise PeerIncompatible(Reason.NO_SHARED_SCHEME)
     return fallback

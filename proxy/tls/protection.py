@@ -9,13 +9,21 @@ from proxy.tls.key_schedule import next_traffic_secret, traffic_keys
 from proxy.tls.suites import Bytes, SuiteParameters
 from proxy.wire import HEADER_SIZE, MAX_PLAINTEXT, ContentType
 
-__all__ = ["Opener", "Sealer"]
+__all__ = ["Opener", "Sealer", "sealed_size"]
 
 _TAG_SIZE: Final = 16
-_OVERHEAD: Final = HEADER_SIZE + 1 + _TAG_SIZE
-_RECORD: Final = MAX_PLAINTEXT + _OVERHEAD
+_EXPANSION: Final = 1 + _TAG_SIZE  # content type and tag
+_OVERHEAD: Final = HEADER_SIZE + _EXPANSION
+_MAX_INNER: Final = MAX_PLAINTEXT + 1
+# RFC 8446, Section 5.2: opaque_type and legacy_record_version.
+_HEADER: Final = b"\x17\x03\x03"
 # Sequence numbers MUST NOT wrap (RFC 8446, Section 5.3).
 _SEQUENCE_LIMIT: Final = (1 << 64) - 1
+
+
+def sealed_size(size: int) -> int:
+    """What ``size`` bytes become as full records and a shorter last one."""
+    return size + -(-size // MAX_PLAINTEXT) * _OVERHEAD
 
 
 class _Direction:
@@ -58,7 +66,7 @@ class Sealer(_Direction):
 
     def seal(self, content_type: ContentType, fragment: bytes) -> bytes:
         """One ``TLSCiphertext`` of at most 2^14 bytes of ``fragment``."""
-        header = b"\x17\x03\x03" + (len(fragment) + 1 + _TAG_SIZE).to_bytes(2)
+        header = _HEADER + (len(fragment) + _EXPANSION).to_bytes(2)
         inner = fragment + content_type.to_bytes(1)
         return header + self._aead.encrypt(self._nonce(), inner, header)
 
@@ -71,26 +79,23 @@ class Sealer(_Direction):
             for start in range(0, len(data), MAX_PLAINTEXT)
         )
 
-    def seal_into(self, data: memoryview, out: bytearray) -> None:
-        """Append application data records for all of ``data`` to ``out``: the bulk path."""
-        size = len(data)
-        records = -(-size // MAX_PLAINTEXT)
-        position = len(out)
-        out.extend(bytes(size + records * _OVERHEAD))
-        inner = bytearray(MAX_PLAINTEXT + 1)
+    def seal_into(self, data: memoryview, target: memoryview) -> None:
+        """Write application data records for all of ``data``, of ``sealed_size``: the bulk path."""
         encrypt_into = self._aead.encrypt_into
-        with memoryview(out) as target:
-            for start in range(0, size, MAX_PLAINTEXT):
+        position = 0
+        # The plaintext has to stand before its content type: one buffer for all of the records.
+        with memoryview(bytearray(_MAX_INNER)) as buffer:
+            for start in range(0, len(data), MAX_PLAINTEXT):
                 piece = data[start : start + MAX_PLAINTEXT]
-                length = len(piece)
-                if length != MAX_PLAINTEXT:
-                    inner = bytearray(length + 1)
-                inner[:length] = piece
-                inner[length] = ContentType.APPLICATION_DATA
-                header = b"\x17\x03\x03" + (length + 1 + _TAG_SIZE).to_bytes(2)
-                end = position + length + _OVERHEAD
-                target[position : position + HEADER_SIZE] = header
-                encrypt_into(self._nonce(), inner, header, target[position + HEADER_SIZE : end])
+                size = len(piece)
+                # A view takes a view's bytes as they are; a bytearray would copy them twice.
+                buffer[:size] = piece
+                buffer[size] = ContentType.APPLICATION_DATA
+                header = _HEADER + (size + _EXPANSION).to_bytes(2)
+                body = position + HEADER_SIZE
+                end = body + size + _EXPANSION
+                target[position:body] = header
+                encrypt_into(self._nonce(), buffer[: size + 1], header, target[body:end])
                 position = end
 
 
@@ -101,7 +106,7 @@ class Opener(_Direction):
 
     def open(self, header: bytes, ciphertext: Bytes) -> tuple[int, bytes]:
         """Content type and plaintext of one record; a bad tag is ``bad_record_mac``."""
-        if len(ciphertext) < _TAG_SIZE + 1:
+        if len(ciphertext) < _EXPANSION:
             # Too short for a tag and a content type: cannot have been sealed by an honest peer.
             raise PeerMisbehaved(Reason.BAD_RECORD_MAC)
         nonce = self._nonce()
@@ -110,7 +115,7 @@ class Opener(_Direction):
         except InvalidTag:
             self.sequence -= 1
             raise PeerMisbehaved(Reason.BAD_RECORD_MAC) from None
-        if len(inner) > MAX_PLAINTEXT + 1:
+        if len(inner) > _MAX_INNER:
             # RFC 8446, Section 5.4: TLSInnerPlaintext MUST NOT exceed 2^14 + 1 octets.
             raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
         content_type = inner[-1]

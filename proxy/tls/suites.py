@@ -1,5 +1,6 @@
 """What a cipher suite consists of (RFC 8446, Appendix B.4)."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ class SuiteParameters:
 
     suite: CipherSuite
     hash_name: str
+    new_hash: Callable[[bytes], "hashlib._Hash"]
     hash_size: int
     key_size: int
     aead: Callable[[bytes], Aead]
@@ -40,16 +42,29 @@ PARAMETERS: Final[dict[int, SuiteParameters]] = {
     int(parameters.suite): parameters
     for parameters in (
         SuiteParameters(
-            CipherSuite.TLS_AES_128_GCM_SHA256, "sha256", 32, 16, AESGCM, RECORDS_PER_KEY
+            CipherSuite.TLS_AES_128_GCM_SHA256,
+            "sha256",
+            hashlib.sha256,
+            32,
+            16,
+            AESGCM,
+            RECORDS_PER_KEY,
         ),
         SuiteParameters(
-            CipherSuite.TLS_AES_256_GCM_SHA384, "sha384", 48, 32, AESGCM, RECORDS_PER_KEY
+            CipherSuite.TLS_AES_256_GCM_SHA384,
+            "sha384",
+            hashlib.sha384,
+            48,
+            32,
+            AESGCM,
+            RECORDS_PER_KEY,
         ),
         SuiteParameters(
             # RFC 8446, Section 5.5: for ChaCha20 the sequence number wraps before the safety
             # limit is reached; one limit for all is simpler and costs nothing.
             CipherSuite.TLS_CHACHA20_POLY1305_SHA256,
             "sha256",
+            hashlib.sha256,
             32,
             32,
             ChaCha20Poly1305,

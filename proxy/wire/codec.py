@@ -29,10 +29,18 @@ class Reader:
         return self._data[start:end]
 
     def u8(self) -> int:
-        return self.opaque(1)[0]
+        position = self._position
+        if position >= self._end:
+            raise DecodeError("truncated")
+        self._position = position + 1
+        return self._data[position]
 
     def u16(self) -> int:
-        return int.from_bytes(self.opaque(2))
+        position = self._position
+        if position + 2 > self._end:
+            raise DecodeError("truncated")
+        self._position = position + 2
+        return self._data[position] << 8 | self._data[position + 1]
 
     def u24(self) -> int:
         return int.from_bytes(self.opaque(3))

@@ -6,10 +6,13 @@ by the walk over the block, not by each decoder. A decoder takes the extension's
 strict: empty lists where the RFC forbids them and trailing bytes are errors.
 
 Decoders run for every hello of a flood: they index and slice instead of building readers, shift
-instead of calling, and look numbers up as plain ``int``.
+instead of calling, and look numbers up as plain ``int``. What most clients repeat word for word
+(lists of algorithms, names, protocols) is remembered by its bytes. No peer can make that large or
+slow: the entries are few and short, the oldest goes first, and a miss costs little more than to
+decode.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -17,10 +20,22 @@ from typing import Final, NamedTuple
 from proxy.wire.errors import DecodeError
 from proxy.wire.registry import AlertDescription, ExtensionType
 
-__all__ = ["DECODERS", "KeyShareEntry", "decode_extensions", "u16_numbers"]
+__all__ = [
+    "DECODERS",
+    "KeyShareEntry",
+    "Span",
+    "decode_changeable",
+    "decode_extensions",
+    "u16_numbers",
+    "walk",
+]
 
 _HEADER: Final = Struct(">HH")
+_unpack_header = _HEADER.unpack_from
 _PRE_SHARED_KEY: Final = int(ExtensionType.PRE_SHARED_KEY)
+# How many values of each extension are remembered, and from how many bytes at most.
+_REMEMBERED: Final = 256
+_REMEMBERED_SIZE: Final = 256
 
 
 class KeyShareEntry(NamedTuple):
@@ -174,6 +189,25 @@ _TABLE: Final[dict[ExtensionType, Callable[[bytes], object]]] = {
     ExtensionType.KEY_SHARE: _key_share,  # RFC 8446, Section 4.2.8
 }
 DECODERS: Final = {int(number): decoder for number, decoder in _TABLE.items()}
+# Another value in every hello: not worth remembering.
+_FRESH: Final = (ExtensionType.PRE_SHARED_KEY, ExtensionType.COOKIE, ExtensionType.KEY_SHARE)
+_REMEMBERING: Final[dict[int, Callable[[bytes], object]]] = {
+    number: decoder if number in _FRESH else lru_cache(_REMEMBERED)(decoder)
+    for number, decoder in DECODERS.items()
+}
+
+Span = tuple[int, int, int]
+"""Code point of an extension, where it starts (with its header) and ends in the message."""
+# RFC 8446, Section 4.1.2: what a client may change in its second hello.
+_CHANGEABLE: Final = frozenset(
+    (
+        int(ExtensionType.KEY_SHARE),
+        int(ExtensionType.EARLY_DATA),
+        int(ExtensionType.COOKIE),
+        int(ExtensionType.PRE_SHARED_KEY),
+        int(ExtensionType.PADDING),
+    )
+)
 
 
 def decode_extensions(block: bytes) -> dict[int, object]:
@@ -181,27 +215,43 @@ def decode_extensions(block: bytes) -> dict[int, object]:
 
     Unknown extensions keep their raw bytes, in the order of the hello.
     """
+    return walk(block, 0)[0]
+
+
+def decode_changeable(
+    message: bytes, changeable: tuple[Span, ...], others: Mapping[int, object]
+) -> dict[int, object]:
+    """What ``walk`` finds in a message that differs in the changeable ones' data alone."""
+    values = dict(others)
+    for number, start, stop in changeable:
+        data = message[start + 4 : stop]
+        decoder = DECODERS.get(number)
+        values[number] = data if decoder is None else decoder(data)
+    return values
+
+
+def walk(message: bytes, position: int) -> tuple[dict[int, object], tuple[Span, ...]]:
+    """Decode what stands from ``position`` on; also where the changeable ones are."""
     values: dict[int, object] = {}
-    decoders = DECODERS
-    header = _HEADER.unpack_from
-    end = len(block)
-    position = 0
+    changeable: list[Span] = []
+    end = len(message)
     while position < end:
         if end - position < 4:
             raise DecodeError("truncated_extension")
-        number, size = header(block, position)
-        position += 4
-        stop = position + size
+        number, size = _unpack_header(message, position)
+        stop = position + 4 + size
         if stop > end:
             raise DecodeError("truncated_extension")
         if number in values:
             # RFC 8446, Section 4.2: no more than one extension of the same type.
             raise DecodeError("duplicate_extension", AlertDescription.ILLEGAL_PARAMETER)
-        decoder = decoders.get(number)
-        data = block[position:stop]
+        data = message[position + 4 : stop]
+        decoder = (_REMEMBERING if size <= _REMEMBERED_SIZE else DECODERS).get(number)
         values[number] = data if decoder is None else decoder(data)
+        if number in _CHANGEABLE:
+            changeable.append((number, position, stop))
         position = stop
     # RFC 8446, Section 4.2.11: pre_shared_key MUST be the last extension.
     if _PRE_SHARED_KEY in values and number != _PRE_SHARED_KEY:
         raise DecodeError("pre_shared_key_not_last", AlertDescription.ILLEGAL_PARAMETER)
-    return values
+    return values, tuple(changeable)

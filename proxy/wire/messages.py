@@ -35,6 +35,12 @@ __all__ = [
 HELLO_RETRY_REQUEST_RANDOM: Final = bytes.fromhex(
     "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 )
+_SERVER_HELLO: Final = HandshakeType.SERVER_HELLO.to_bytes(1)
+_CERTIFICATE_VERIFY: Final = HandshakeType.CERTIFICATE_VERIFY.to_bytes(1)
+_FINISHED: Final = HandshakeType.FINISHED.to_bytes(1)
+# A ServerHello without its session ID and extensions: version, random, three sizes, suite and
+# compression method.
+_FIXED_SIZE: Final = 2 + 32 + 1 + 2 + 1 + 2
 _LEGACY_VERSION: Final = ProtocolVersion.TLS_1_2.to_bytes(2)
 _SUPPORTED_VERSIONS: Final = (
     ExtensionType.SUPPORTED_VERSIONS.to_bytes(2) + b"\0\2" + ProtocolVersion.TLS_1_3.to_bytes(2)
@@ -58,13 +64,16 @@ def server_hello(
 ) -> bytes:
     """``struct ServerHello`` (RFC 8446, Section 4.1.3) choosing TLS 1.3."""
     size = len(share)
-    extensions = (
-        _KEY_SHARE
-        + (size + 4).to_bytes(2)
-        + group.to_bytes(2)
-        + size.to_bytes(2)
-        + share
-        + _SUPPORTED_VERSIONS
+    # Spelled out rather than nested: one is written for every hello.
+    extensions = b"".join(
+        (
+            _KEY_SHARE,
+            (size + 4).to_bytes(2),
+            group.to_bytes(2),
+            size.to_bytes(2),
+            share,
+            _SUPPORTED_VERSIONS,
+        )
     )
     return _hello(random, session_id, suite, extensions)
 
@@ -76,26 +85,33 @@ def hello_retry_request(
 
     ``group`` is named only where the first hello had no share for it.
     """
-    extensions = b""
-    if group is not None:
-        extensions += _KEY_SHARE + b"\0\2" + group.to_bytes(2)
+    extensions = _SUPPORTED_VERSIONS
     if cookie:
-        extensions += _COOKIE + u16_vector(u16_vector(cookie))
-    return _hello(HELLO_RETRY_REQUEST_RANDOM, session_id, suite, extensions + _SUPPORTED_VERSIONS)
+        size = len(cookie)
+        extensions = b"".join(
+            (_COOKIE, (size + 2).to_bytes(2), size.to_bytes(2), cookie, extensions)
+        )
+    if group is not None:
+        extensions = _KEY_SHARE + b"\0\2" + group.to_bytes(2) + extensions
+    return _hello(HELLO_RETRY_REQUEST_RANDOM, session_id, suite, extensions)
 
 
 def _hello(random: bytes, session_id: bytes, suite: CipherSuite, extensions: bytes) -> bytes:
-    body = (
-        _LEGACY_VERSION
-        + random
-        + len(session_id).to_bytes(1)
-        + session_id
-        + suite.to_bytes(2)
-        + b"\0"  # RFC 8446, Section 4.1.3: legacy_compression_method MUST be 0
-        + len(extensions).to_bytes(2)
-        + extensions
+    id_size, size = len(session_id), len(extensions)
+    return b"".join(
+        (
+            _SERVER_HELLO,
+            (_FIXED_SIZE + id_size + size).to_bytes(3),
+            _LEGACY_VERSION,
+            random,
+            id_size.to_bytes(1),
+            session_id,
+            suite.to_bytes(2),
+            b"\0",  # RFC 8446, Section 4.1.3: legacy_compression_method MUST be 0
+            size.to_bytes(2),
+            extensions,
+        )
     )
-    return b"\2" + len(body).to_bytes(3) + body
 
 
 def message_hash(digest: bytes) -> bytes:
@@ -116,13 +132,14 @@ def certificate(chain: Sequence[bytes]) -> bytes:
 
 def certificate_verify(scheme: SignatureScheme, signature: bytes) -> bytes:
     """``struct CertificateVerify`` (RFC 8446, Section 4.4.3)."""
-    body = scheme.to_bytes(2) + u16_vector(signature)
-    return handshake(HandshakeType.CERTIFICATE_VERIFY, body)
+    size = len(signature)
+    header = _CERTIFICATE_VERIFY + (size + 4).to_bytes(3)
+    return header + scheme.to_bytes(2) + size.to_bytes(2) + signature
 
 
 def finished(verify_data: bytes) -> bytes:
     """``struct Finished`` (RFC 8446, Section 4.4.4)."""
-    return handshake(HandshakeType.FINISHED, verify_data)
+    return _FINISHED + len(verify_data).to_bytes(3) + verify_data
 
 
 def key_update(request: KeyUpdateRequest) -> bytes:

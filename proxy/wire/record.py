@@ -18,14 +18,17 @@ HEADER_SIZE: Final = 5
 MAX_PLAINTEXT: Final = 1 << 14  # RFC 8446, Section 5.1
 MAX_CIPHERTEXT: Final = MAX_PLAINTEXT + 256  # RFC 8446, Section 5.2
 
+# RFC 8446, Section 5.1: legacy_record_version MUST be 0x0303.
+_PREFIXES: Final = {one: one.to_bytes(1) + b"\3\3" for one in ContentType}
 _FATAL: Final = 2
 _WARNING: Final = 1
 
 
 def plaintext_records(content_type: ContentType, data: bytes) -> bytes:
     """``TLSPlaintext`` records that carry ``data``, fragmented where it is too long."""
-    if len(data) <= MAX_PLAINTEXT:
-        return content_type.to_bytes(1) + b"\3\3" + len(data).to_bytes(2) + data
+    size = len(data)
+    if size <= MAX_PLAINTEXT:
+        return _PREFIXES[content_type] + size.to_bytes(2) + data
     return b"".join(
         plaintext_records(content_type, data[start : start + MAX_PLAINTEXT])
         for start in range(0, len(data), MAX_PLAINTEXT)

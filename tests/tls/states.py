@@ -32,6 +32,7 @@ from proxy.tls import (
     redeem,
     retry,
 )
+from proxy.tls.defaults import CCS_LIMIT
 from proxy.tls.protection import Sealer
 from proxy.wire import AlertDescription as Alert
 from proxy.wire import CipherSuite, ClientHello, ContentType, HandshakeType, finished, handshake
@@ -56,7 +57,7 @@ plain_close_notify          peer                peer                peer        
 plain_bad_alert             bad_alert           bad_alert           bad_alert           bad_alert            unexpected_record   ignored
 plain_empty_alert           empty_record        empty_record        empty_record        empty_record         unexpected_record   ignored
 change_cipher_spec          unexpected_record   wait                wait                wait                 unexpected_record   ignored
-three_change_cipher_specs   unexpected_record   unexpected_record   unexpected_ccs      unexpected_ccs       unexpected_record   ignored
+many_change_cipher_specs    unexpected_record   unexpected_record   unexpected_ccs      unexpected_ccs       unexpected_record   ignored
 bad_change_cipher_spec      unexpected_record   unexpected_ccs      unexpected_ccs      unexpected_ccs       unexpected_record   ignored
 empty_change_cipher_spec    unexpected_record   empty_record        unexpected_ccs      unexpected_ccs       unexpected_record   ignored
 heartbeat                   unexpected_record   unexpected_record   unexpected_record   unexpected_record    unexpected_record   ignored
@@ -186,7 +187,7 @@ MESSAGES: Final[Mapping[str, Message]] = {
     "plain_bad_alert": _plain(21, b"\2\x28\0"),
     "plain_empty_alert": _plain(21, b""),
     "change_cipher_spec": lambda client, sealer: _CCS,
-    "three_change_cipher_specs": lambda client, sealer: 3 * _CCS,
+    "many_change_cipher_specs": lambda client, sealer: (CCS_LIMIT + 1) * _CCS,
     "bad_change_cipher_spec": _plain(20, b"\2"),
     "empty_change_cipher_spec": _plain(20, b""),
     "heartbeat": _plain(24, b"\1\0\0"),

@@ -67,13 +67,13 @@ def test_each_certificate_with_each_suite(kind: str, suite: CipherSuite) -> None
 @pytest.mark.parametrize(
     ("name", "suite", "group"),
     [
-        ("chromium-156", 0x1301, NamedGroup.X25519MLKEM768),
-        ("curl", 0x1302, NamedGroup.X25519),
-        ("gnutls-3.7", 0x1302, NamedGroup.X25519),
-        ("java-17", 0x1302, NamedGroup.X25519),
-        ("node20", 0x1302, NamedGroup.X25519),
-        ("openssl-3.0", 0x1302, NamedGroup.X25519),
-        ("python-ssl-3.11", 0x1302, NamedGroup.X25519),
+        ("chromium-156.0.8078.79", 0x1301, NamedGroup.X25519MLKEM768),
+        ("curl-7.88.1", 0x1302, NamedGroup.X25519),
+        ("gnutls-3.7.9", 0x1302, NamedGroup.X25519),
+        ("java-17.0.15", 0x1302, NamedGroup.X25519),
+        ("node-20.20.2", 0x1302, NamedGroup.X25519),
+        ("openssl-3.0.22", 0x1302, NamedGroup.X25519),
+        ("python-3.11.7", 0x1302, NamedGroup.X25519),
     ],
 )
 def test_hellos_of_public_clients(name: str, suite: int, group: NamedGroup) -> None:

@@ -4,7 +4,7 @@ from proxy.tls import defaults
 from proxy.wire import CipherSuite, NamedGroup
 
 GOLDEN = {
-    "CCS_LIMIT": 2,
+    "CCS_LIMIT": 32,
     "COOKIE_LIFETIME_S": 10.0,
     "EARLY_DATA_LIMIT": 16_896,
     "EMPTY_RECORDS_IN_A_ROW": 32,
@@ -15,7 +15,7 @@ GOLDEN = {
         NamedGroup.SECP384R1,
     ),
     "HANDSHAKE_MESSAGE_LIMIT": 5,
-    "HELLO_LIMIT": 65_536,
+    "HELLO_LIMIT": 131_400,
     "KEY_UPDATES_WITHOUT_DATA": 32,
     "RECORDS_PER_KEY": 16_777_216,
     "SUITES": (

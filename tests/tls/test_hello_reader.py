@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.tls import HelloReader, PeerAborted, TlsError, WholeHello, read_hello
-from proxy.tls.defaults import HELLO_LIMIT
+from proxy.tls.defaults import CCS_LIMIT, HELLO_LIMIT
 from proxy.wire import AlertDescription, ContentType, NamedGroup, plaintext_records
 from tests.tls.hello import hello
 from tests.tls.material import pseudo_random
@@ -87,9 +87,17 @@ def test_what_can_never_be_a_hello_is_refused_at_its_first_byte(first: int) -> N
     assert caught.value.reason == "unexpected_record"
 
 
-@pytest.mark.parametrize("size", [1 << 14, (1 << 14) + 1, HELLO_LIMIT])
+@pytest.mark.parametrize("size", [1 << 14, (1 << 14) + 1, 1 << 16])
 def test_long_hellos(size: int) -> None:
     message = padded(size)
+    assert read_hello(plaintext_records(ContentType.HANDSHAKE, message)).message == message  # type: ignore[union-attr]  # whole
+
+
+def test_the_longest_legal_hello_is_whole() -> None:
+    suites = (b"\xff\xfe" + bytes((1 << 16) - 2), b"\xff" + bytes(255), b"\xff\xff" + bytes(65_535))
+    body = b"\3\3" + bytes(32) + b"\x20" + bytes(32) + b"".join(suites)
+    message = b"\1" + len(body).to_bytes(3) + body
+    assert len(message) == HELLO_LIMIT
     assert read_hello(plaintext_records(ContentType.HANDSHAKE, message)).message == message  # type: ignore[union-attr]  # whole
 
 
@@ -152,15 +160,16 @@ def second(skip: int = 0) -> HelloReader:
     return HelloReader(second=True, skip=skip)
 
 
-def test_one_change_cipher_spec_may_come_first() -> None:
+def test_change_cipher_specs_may_come_first() -> None:
     assert fed(second(), CCS, RECORD) == WholeHello(HELLO, b"")
+    assert fed(second(), CCS * CCS_LIMIT, RECORD) == WholeHello(HELLO, b"")
     assert fed(second(), RECORD) == WholeHello(HELLO, b"")
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (CCS + CCS, "unexpected_record"),
+        (CCS * (CCS_LIMIT + 1), "unexpected_record"),
         (record(20, b"\2"), "unexpected_ccs"),
         (record(20, b"\1\1"), "unexpected_ccs"),
         (record(22, HELLO[:9]) + CCS, "unexpected_record"),

@@ -184,6 +184,19 @@ def test_share_outside_the_groups() -> None:
     assert refusal(made) == ("share_not_in_groups", ALERT.ILLEGAL_PARAMETER)
 
 
+@pytest.mark.parametrize("count", [1, 4, 5, 3000])
+def test_shares_of_few_and_of_many_groups(count: int) -> None:
+    groups = [NamedGroup.X25519, *range(0x2000, 0x2000 + count - 1)]
+    shares = [Share.new(NamedGroup.X25519)]
+    shares += [Share(group, b"\0", lambda _: b"") for group in groups[1:]]
+    assert answered(hello(groups=groups, shares=shares)).group == NamedGroup.X25519
+    unlisted = Share(0x1FFF, b"\0", lambda _: b"")
+    outside = ("share_not_in_groups", ALERT.ILLEGAL_PARAMETER)
+    assert refusal(hello(groups=groups, shares=[*shares, unlisted])) == outside
+    twice = ("duplicate_share", ALERT.ILLEGAL_PARAMETER)
+    assert refusal(hello(groups=groups, shares=[*shares, shares[-1]])) == twice
+
+
 # --- name -------------------------------------------------------------------------------------
 
 EXACT, WILD, DEFAULT = (ServerName(index, (credential(),)) for index in range(3))

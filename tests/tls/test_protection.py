@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.tls import TlsError
-from proxy.tls.protection import Opener, Sealer
+from proxy.tls.protection import Opener, Sealer, sealed_size
 from proxy.tls.suites import PARAMETERS
 from proxy.wire import MAX_PLAINTEXT, CipherSuite, ContentType
 from tests.tls.client import records, seal_inner
@@ -34,8 +34,8 @@ def test_bulk_path_seals_what_the_small_path_seals(suite: CipherSuite) -> None:
         data = bytes(index % 253 for index in range(size))
         small, _ = pair(suite)
         bulk, _ = pair(suite)
-        out = bytearray()
-        bulk.seal_into(memoryview(data), out)
+        out = bytearray(sealed_size(size))
+        bulk.seal_into(memoryview(data), memoryview(out))
         assert out == small.seal_all(ContentType.APPLICATION_DATA, data)
         assert bulk.sequence == small.sequence
 

@@ -13,7 +13,7 @@ from proxy.wire import (
     u8_vector,
     u16_vector,
 )
-from proxy.wire.extensions import DECODERS
+from proxy.wire.extensions import _FRESH, _REMEMBERED, _REMEMBERING, DECODERS
 from tests.tls.hello import extension
 
 KINDS = ExtensionType
@@ -135,6 +135,28 @@ def test_pre_shared_key_must_be_last() -> None:
 def test_truncated_block(size: int) -> None:
     with pytest.raises(DecodeError, match="truncated_extension"):
         decode_extensions(extension(0x0A0A, b"data")[:size])
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """Some values of each kind, short ones, and none that differs in every hello."""
+    for number, decoder in _REMEMBERING.items():
+        if number in _FRESH:
+            assert decoder is DECODERS[number]
+            continue
+        info = getattr(decoder, "cache_info")  # noqa: B009  # not in the type of a decoder
+        assert info().maxsize == _REMEMBERED
+    groups = getattr(_REMEMBERING[KINDS.SUPPORTED_GROUPS], "cache_info")  # noqa: B009
+    held = groups().currsize + groups().misses
+    for _ in range(2):
+        decoded = decode_extensions(extension(KINDS.SUPPORTED_GROUPS, u16_vector(bytes(300))))
+        assert decoded == {KINDS.SUPPORTED_GROUPS: 150 * (0,)}
+    assert groups().currsize + groups().misses == held, "too long"
+
+
+@pytest.mark.parametrize(("number", "data", "value"), GOOD)
+def test_remembered_is_as_decoded(number: int, data: bytes, value: object) -> None:
+    for _ in range(2):
+        assert decode_extensions(extension(number, data)) == {number: value}
 
 
 def test_empty_block() -> None:
