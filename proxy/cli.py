@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     _socket_arguments(reload)
 
     _demo_arguments(_command(commands, "demo", _demo, "run a proxy, a backend and a CA to try"))
+    _bench_arguments(
+        _command(commands, "bench", _bench, "measure what handshakes cost here, beside nginx")
+    )
     return parser
 
 
@@ -85,6 +88,30 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to write ca.pem and the rest, and leave it (default: a temporary directory)",
     )
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        default=3,
+        help="how often each burst is repeated; 3 take less than a minute (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-nginx", action="store_true", help="measure Vestibule alone even where nginx is there"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
+    parser.epilog = (
+        "It starts throw-away servers on loopback ports, floods them with hellos and removes them. "
+        "Memory is counted in processes only; the kernel's sockets cost about the same for all."
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, not {text!r}")
+    return int(text)
 
 
 def _command(
@@ -166,6 +193,16 @@ def _demo(options: argparse.Namespace) -> int:
 
     try:
         return run_demo(options.listen, options.dir, lambda text: print(text, end="", flush=True))
+    except OperatorError as error:
+        return _complain(str(error), _FAILED)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from proxy.app import BenchOptions, OperatorError, run_bench
+
+    asked = BenchOptions(options.rounds, not options.no_nginx, options.json)
+    try:
+        return run_bench(asked, lambda text: print(text, end="", flush=True), sys.stderr)
     except OperatorError as error:
         return _complain(str(error), _FAILED)
 

@@ -16,7 +16,7 @@ from proxy import __version__
 from tests.certs import ThrowAwayCa
 from tests.peers import free_port
 
-COMMANDS = ["run", "check", "schema", "status", "reload", "demo"]
+COMMANDS = ["run", "check", "schema", "status", "reload", "demo", "bench"]
 
 
 def vestibule(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

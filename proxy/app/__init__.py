@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proxy.app.admin_socket import AdminUnreachable, ask
+    from proxy.app.bench.bench import BenchOptions, run_bench
     from proxy.app.demo.demo import run_demo
     from proxy.app.failures import LoadFailed, OperatorError
     from proxy.app.launch import run
@@ -18,21 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdminUnreachable",
+    "BenchOptions",
     "LoadFailed",
     "OperatorError",
     "ask",
     "render",
     "run",
+    "run_bench",
     "run_demo",
 ]
 
 _HOMES = {
     "AdminUnreachable": "admin_socket",
+    "BenchOptions": "bench.bench",
     "LoadFailed": "failures",
     "OperatorError": "failures",
     "ask": "admin_socket",
     "render": "table",
     "run": "launch",
+    "run_bench": "bench.bench",
     "run_demo": "demo.demo",
 }
 

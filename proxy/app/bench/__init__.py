@@ -1,0 +1,1 @@
+"""`vestibule bench`: what hellos and handshakes cost on this machine, measured beside nginx."""
