@@ -204,6 +204,8 @@ OTHER_FAILURE = (
 )
 CERTIFICATE = 'vestibule_certificate_expiry_timestamp_seconds{listener="public",name="example.org"}'
 RESTARTS = 'vestibule_process_restarts_total{role="worker"}'
+STUCK = 'vestibule_process_kills_total{role="front",reason="stuck"}'
+REFUSED = 'vestibule_process_kills_total{role="front",reason="refused"}'
 OPEN_FDS = 'vestibule_process_open_fds{role="front",slot="0"}'
 MAX_FDS = 'vestibule_process_max_fds{role="front",slot="0"}'
 LAG = 'vestibule_event_loop_lag_seconds{role="front",slot="0"}'
@@ -254,6 +256,7 @@ INCIDENTS = [
         {SERVED: "0+99x240", FAILED: "0+1x240"},
     ),
     Incident("VestibuleProcessRestarts", {RESTARTS: "0+1x240"}, {RESTARTS: "0x230 1x10"}),
+    Incident("VestibuleProcessStuck", {STUCK: "0x190 1x50"}, {REFUSED: "0x190 1x50"}),
     Incident(
         "VestibuleProcessMissing",
         {'vestibule_processes{role="worker"}': "0x240"},

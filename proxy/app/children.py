@@ -2,8 +2,9 @@
 
 Owns starting by exec and noticing the end. Rules: a child inherits its control socket and standard
 streams, nothing else, and only those environment variables it needs (references to secrets stay in
-the supervisor); its end is learned from a pidfd, and it counts as gone only when everything it had
-said before has been read too; every question has a time limit.
+the supervisor); one that runs as another user is that user from its first instruction; its end is
+learned from a pidfd, and it counts as gone only when everything it had said before has been read
+too; every question has a time limit.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from proxy.app.messages import (
     Snapshot,
     Started,
 )
+from proxy.config import SystemUser
 from proxy.handoff import channel_pair
 
 __all__ = ["CHILD_COMMAND", "Child", "child_environment"]
@@ -70,7 +72,9 @@ class Child:
         slot: int,
         incarnation: int,
         command: Sequence[str] = CHILD_COMMAND,
+        user: SystemUser | None = None,
     ) -> None:
+        """Start it, as `user` or as who we are."""
         self.role = role
         self.slot = slot
         self.incarnation = incarnation
@@ -82,6 +86,10 @@ class Child:
         self.draining = False
         self.on_lost: Callable[[Lost], None] = lambda _: None
         """Told of each hand-off channel that has ended at this front."""
+        self.unanswered = 0
+        """Questions whether it lives that were asked since it last said anything."""
+        self.killed_for = ""
+        """Why it was killed while it was to serve; else empty."""
         self.metrics: dict[str, Any] = {}
         """Its latest metrics snapshot."""
         self._loop = asyncio.get_running_loop()
@@ -91,7 +99,7 @@ class Child:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._waiting: dict[tuple[str, int], asyncio.Future[Any]] = {}
         self._queries = 0
-        self._process, self._pidfd, control = _spawned([*command, role, str(slot)])
+        self._process, self._pidfd, control = _spawned([*command, role, str(slot)], user)
         self.pid = self._process.pid
         self._channel: ControlChannel | None = ControlChannel(
             control, self._on_message, self._on_closed
@@ -107,6 +115,19 @@ class Child:
     def running(self) -> bool:
         """Whether it has not exited."""
         return not self.exited.done()
+
+    @property
+    def excused(self) -> bool:
+        """Whether it is starting, changing its configuration or leaving: each of these has a limit
+        of its own, and while it loads keys it answers nobody."""
+        changing = any(what != "snapshot" for what, _ in self._waiting)
+        return changing or not self._started.done() or self._channel is None
+
+    def ask_alive(self) -> None:
+        """Ask whether its loop runs. Whatever it says next is the answer."""
+        self.unanswered += 1
+        self._queries += 1
+        self.send(Query(self._queries, "alive"))
 
     async def started(self) -> None:
         """Wait until its loop runs. Raises Refusal, ChildGone."""
@@ -156,9 +177,10 @@ class Child:
         if self._channel is not None:
             self._channel.send(message)
 
-    def kill(self) -> None:
-        """SIGKILL."""
+    def kill(self, reason: str = "") -> None:
+        """SIGKILL. The reason is what metrics call it; a child that is leaving anyway has none."""
         if self.running:
+            self.killed_for = self.killed_for or reason
             self._process.kill()
 
     async def _answer(self, key: tuple[str, int], message: Message, limit_s: float) -> Any:
@@ -178,6 +200,7 @@ class Child:
             self._waiting.pop(key, None)
 
     def _on_message(self, message: Message) -> None:
+        self.unanswered = 0
         match message:
             case Started():
                 if not self._started.done():
@@ -229,7 +252,9 @@ class Child:
             self.exited.set_result(returncode)
 
 
-def _spawned(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
+def _spawned(
+    command: Sequence[str], user: SystemUser | None
+) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
     """Start a process; gives it, its pidfd and our end of its control socket. Raises OSError."""
     ours, theirs = channel_pair()
     try:
@@ -241,9 +266,15 @@ def _spawned(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, sock
                 close_fds=True,
                 process_group=0,  # a terminal's Ctrl-C is the supervisor's business
                 env=child_environment(os.environ),
+                user=None if user is None else user.uid,
+                group=None if user is None else user.gid,
+                extra_groups=None if user is None else (),  # it needs no file of anybody
             )
-    except OSError:
+    except OSError as error:
         ours.close()
+        if user is not None:
+            text = f"{error.strerror}: {command[0]}, as {user.name}"
+            raise OSError(error.errno, text) from error
         raise
     try:
         return process, os.pidfd_open(process.pid), ours

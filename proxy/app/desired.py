@@ -36,6 +36,8 @@ class Desired:
     """How many children of each role."""
     drain_s: float
     """How long connections may go on after SIGTERM, seconds."""
+    stuck_s: float
+    """How long a child may leave the supervisor without an answer, seconds."""
     admin: AdminAddresses
     """Where administrators ask."""
     snapshots: Mapping[str, bytes] = field(repr=False)

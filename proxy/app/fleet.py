@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ from proxy.app.children import CHILD_COMMAND, Child
 from proxy.app.messages import Attach, Lost, Message
 from proxy.app.planner import QUICK_S, SlotFacts
 from proxy.app.role import FRONT, WORKER
+from proxy.config import SystemUser
 from proxy.handoff import channel_pair
 
 __all__ = ["Fleet", "Slot"]
@@ -59,10 +60,15 @@ class Fleet:
     """The supervisor's children. `on_exit` is told of each that is gone, after the bookkeeping."""
 
     def __init__(
-        self, on_exit: Callable[[Child], None], command: Sequence[str] = CHILD_COMMAND
+        self,
+        on_exit: Callable[[Child], None],
+        command: Sequence[str] = CHILD_COMMAND,
+        users: Mapping[str, SystemUser] | None = None,
     ) -> None:
+        """``users``: who children of a role run as; those of other roles as who we are."""
         self._on_exit = on_exit
         self._command = tuple(command)
+        self._users = dict(users or {})
         self._slots: dict[tuple[str, int], Slot] = {}
         self._incarnations = itertools.count(1)
         self._connected: set[tuple[int, int]] = set()
@@ -89,7 +95,13 @@ class Fleet:
         """Start a child in an empty slot. Raises OSError when no process can be made."""
         slot = self._slots.setdefault((role, number), Slot(role, number))
         try:
-            child = Child(role, number, next(self._incarnations), self._command)
+            child = Child(
+                role,
+                number,
+                next(self._incarnations),
+                self._command,
+                self._users.get(role),
+            )
         except OSError:
             slot.died_at = asyncio.get_running_loop().time()
             slot.quick_deaths += 1
@@ -115,7 +127,7 @@ class Fleet:
             except OSError as error:
                 # Out of descriptors or memory. Its successor is connected anew.
                 _log.error("child_killed", child=child.name, pid=child.pid, reason=str(error))
-                child.kill()
+                child.kill("refused")
                 return
 
     def send(self, message: Message) -> None:

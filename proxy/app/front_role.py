@@ -11,32 +11,35 @@ from typing import Any
 
 import structlog
 
+from proxy.app.expiry import show_expiry
 from proxy.app.messages import ListenerSocket
 from proxy.app.telemetry import ProcessTelemetry
 from proxy.config import FrontSnapshot, read_front_snapshot
 from proxy.front import (
     Answerer,
+    AnswerPolicy,
     CookieKeys,
     FiveTuples,
     Front,
     FrontMetrics,
-    FrontSettings,
     HandshakeTable,
     ListenerSettings,
-    ListeningSocket,
     Loaded,
+    Origin,
+    Pressure,
+    PressureSettings,
+    Sources,
+    SourceSettings,
     build_policy,
 )
 from proxy.handoff import (
-    Capsule,
     ChannelSettings,
     Dispatcher,
     DispatcherSettings,
     Source,
     close_all,
-    encode_capsule,
 )
-from proxy.tls import Established, Policy, SystemEntropy
+from proxy.tls import Policy, SystemEntropy
 
 __all__ = ["FrontRole"]
 
@@ -59,13 +62,17 @@ class FrontRole:
         self._telemetry = ProcessTelemetry("front", slot)
         self._metrics = self._telemetry.metrics
         self._dispatcher = Dispatcher(DispatcherSettings(), self._metrics)
-        self._front = Front(self._dispatcher, _capsule, FrontMetrics(self._metrics))
+        self._pressure = Pressure(PressureSettings(), time.monotonic())
+        self._sources = Sources(SourceSettings())
+        self._front = Front(
+            self._dispatcher, FrontMetrics(self._metrics), self._pressure, self._sources
+        )
         self._entropy = SystemEntropy()
         self._cookie_keys = CookieKeys(self._entropy.random, time.monotonic())
         self._tables: dict[str, HandshakeTable] = {}
         self._prepared: dict[int, _Prepared] = {}
         self._generation = 0
-        self._serving: dict[int, ListeningSocket] = {}
+        self._serving: dict[int, socket.socket] = {}
         self._register_gauges()
 
     def prepare(
@@ -97,10 +104,14 @@ class FrontRole:
             self._dispatcher.settings,
             waiting_timeout_s=prepared.snapshot.front.handoff_timeout_s,
         )
-        self._show_expiry(prepared.snapshot.front)
-        settings = {one.name: one for one in prepared.snapshot.front.listeners}
+        self._pressure.settings = prepared.snapshot.front.pressure
+        self._sources.configure(prepared.snapshot.front.sources)
+        show_expiry(self._metrics, prepared.snapshot.front.listeners)
+        listeners = prepared.snapshot.front.listeners
+        settings = {one.name: one for one in listeners}
         answerers = {
-            name: self._answerer(one, prepared.policies[name]) for name, one in settings.items()
+            one.name: self._answerer(one, prepared.policies[one.name], number)
+            for number, one in enumerate(listeners)
         }
         # Of a listener that is gone a table stays for as long as somebody is in it.
         self._tables = {
@@ -116,7 +127,7 @@ class FrontRole:
                 item, known, settings[item.name], answerers[item.name]
             )
         for removed in former.values():
-            self._front.acceptor.unlisten(removed.socket.fileno())
+            self._front.acceptor.unlisten(removed.fileno())
 
     def abandon(self, generation: int) -> None:
         """Forget a generation that is not to serve."""
@@ -146,13 +157,13 @@ class FrontRole:
         return {
             "generation": self._generation,
             "half_open": self._half_open(),
-            "connections": len(self._front.clients),
+            "connections": len(self._front.handshakes),
         }
 
     async def drain(self, deadline_s: float) -> None:
         """Take what is queued, close the listeners, and wait for the last handshake."""
         for item in self._serving.values():
-            self._front.acceptor.unlisten(item.socket.fileno())
+            self._front.acceptor.unlisten(item.fileno())
         self._serving.clear()
         await self._front.drained(deadline_s)
         self._front.close()
@@ -162,36 +173,39 @@ class FrontRole:
         """Open log files again by name."""
         self._telemetry.reopen()
 
-    def _answerer(self, settings: ListenerSettings, policy: Policy) -> Answerer:
-        table = self._tables.setdefault(settings.name, HandshakeTable(settings.half_open_limit))
-        table.limit = settings.half_open_limit
-        return Answerer(settings, policy, table, self._cookie_keys, self._entropy, self._generation)
+    def _answerer(self, settings: ListenerSettings, policy: Policy, number: int) -> Answerer:
+        if settings.answer is AnswerPolicy.RETRY:
+            # Nothing is kept here: the workers' tables are those with a limit. What a former
+            # generation has here goes on under its own.
+            table = HandshakeTable(0)
+        else:
+            table = self._tables.setdefault(settings.name, HandshakeTable(settings.half_open_limit))
+            table.limit = settings.half_open_limit
+        return Answerer(
+            settings,
+            policy,
+            table,
+            self._cookie_keys,
+            self._entropy,
+            self._pressure,
+            generation=self._generation,
+            number=number,
+        )
 
     def _listen(
         self,
         item: ListenerSocket,
-        known: ListeningSocket | None,
+        known: socket.socket | None,
         settings: ListenerSettings,
         answerer: Answerer,
-    ) -> ListeningSocket:
+    ) -> socket.socket:
         if known is not None:
             os.close(item.descriptor)
-            listening = known._replace(answerer=answerer)
-        else:
-            address = next(one for one in settings.bind if str(one) == item.bind)
-            listener = socket.socket(fileno=item.descriptor)
-            listening = ListeningSocket(listener, FiveTuples(listener, address.family), answerer)
-        self._front.acceptor.listen(listening)
-        return listening
-
-    def _show_expiry(self, settings: FrontSettings) -> None:
-        family = "vestibule_certificate_expiry_timestamp_seconds"
-        self._metrics.clear(family)
-        for listener in settings.listeners:
-            for entry in listener.server_names:
-                expiry_s = min(one.not_after_s for one in entry.certificates)
-                for name in entry.names or ("default",):
-                    self._metrics.gauge(family, listener.name, name).value = expiry_s
+        listener = socket.socket(fileno=item.descriptor) if known is None else known
+        address = next(one for one in settings.bind if str(one) == item.bind)
+        five_tuples = FiveTuples(address.family, listener)
+        self._front.acceptor.listen(listener, Origin(five_tuples, answerer))
+        return listener
 
     def _half_open(self) -> int:
         return sum(len(table) for table in self._tables.values())
@@ -207,10 +221,9 @@ class FrontRole:
             "vestibule_handshakes_half_open_bytes",
             lambda: sum(table.size_bytes for table in self._tables.values()),
         )
-        gauge("vestibule_handshakes_half_open_oldest_age_seconds", self._front.oldest_age_s)
-        gauge("vestibule_connections_open", lambda: len(self._front.clients), "front")
+        gauge(
+            "vestibule_handshakes_half_open_oldest_age_seconds", self._front.handshakes.oldest_age_s
+        )
+        gauge("vestibule_connections_open", lambda: len(self._front.handshakes), "front")
+        gauge("vestibule_pressure_active", lambda: int(self._pressure.active))
         gauge("vestibule_configuration_generation", lambda: self._generation)
-
-
-def _capsule(context: Established, answerer: Answerer) -> bytes:
-    return encode_capsule(Capsule(answerer.generation, context))

@@ -2,12 +2,15 @@
 meet.
 
 Rules: the first load decides whether we start at all; later loads are reloads, whose failure is an
-event and never the end. Logs are set up once: a reload that changes them says that it did not.
+event and never the end. Logs are set up once: a reload that changes them says that it did not. So
+is the user of keyless fronts: a reload that changes it is refused, because a process that is there
+already has been given what the new configuration may deny it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +19,22 @@ import structlog
 
 from proxy import __version__
 from proxy.app.desired import AdminAddresses, Desired
-from proxy.app.failures import LoadFailed
+from proxy.app.failures import LoadFailed, Refusal
 from proxy.app.hardening import harden
 from proxy.app.listeners import ListenAddress
 from proxy.app.role import FRONT, WORKER
 from proxy.app.supervisor import Supervisor
-from proxy.config import ConfigError, Configuration, front_snapshot, load, worker_snapshot
+from proxy.config import (
+    ConfigError,
+    Configuration,
+    SystemUser,
+    front_snapshot,
+    load,
+    worker_snapshot,
+)
 from proxy.telemetry import Logs, LoopLag, Metrics, measure_process
 
-__all__ = ["desired_of", "run"]
+__all__ = ["desired_of", "run", "users_of"]
 
 _log = structlog.get_logger("vestibule.supervisor")
 
@@ -66,14 +76,21 @@ async def _run(
 
     def again() -> Desired:
         changed = _load(path)
+        _refuse_another_user(changed, configuration)
         _tell_cautions(changed)
         if changed.logging != configuration.logging:
             _log.warning("logging_unchanged", reason="its changes take effect at the next start")
         return desired_of(changed)
 
     _tell_cautions(configuration)
-    supervisor = Supervisor(again, metrics=metrics, on_running=on_running, reopen_logs=logs.reopen)
     try:
+        supervisor = Supervisor(
+            again,
+            users=users_of(configuration),
+            metrics=metrics,
+            on_running=on_running,
+            reopen_logs=logs.reopen,
+        )
         return await supervisor.run(desired_of(configuration))
     finally:
         lag.stop()
@@ -86,9 +103,32 @@ def _load(path: Path) -> Configuration:
         raise LoadFailed(str(error)) from error
 
 
+def _refuse_another_user(changed: Configuration, configuration: Configuration) -> None:
+    wanted, present = changed.processes.keyless_user, configuration.processes.keyless_user
+    if wanted != present:
+        names = ["null" if one is None else one.name for one in (present, wanted)]
+        raise LoadFailed(
+            f"processes.keyless_user has changed from {names[0]} to {names[1]}: this takes a"
+            " restart, because fronts that run keep their user and what they were given"
+        )
+
+
 def _tell_cautions(configuration: Configuration) -> None:
     for caution in configuration.cautions:
         _log.warning("configuration_caution", caution=str(caution))
+
+
+def users_of(configuration: Configuration) -> dict[str, SystemUser]:
+    """Whom children of a role run as where that is not who we are. Raises Refusal."""
+    user = configuration.processes.keyless_user
+    if user is None:
+        return {}
+    if os.geteuid() != 0:
+        # Whoever only had the capability would leave its other ones with the process it starts.
+        raise Refusal(
+            f"processes.keyless_user is {user.name}: only root can start processes as another user"
+        )
+    return {FRONT: user}
 
 
 def desired_of(configuration: Configuration) -> Desired:
@@ -102,6 +142,7 @@ def desired_of(configuration: Configuration) -> Desired:
         ),
         processes={FRONT: processes.fronts, WORKER: processes.workers},
         drain_s=processes.drain_timeout_s,
+        stuck_s=processes.stuck_timeout_s,
         admin=AdminAddresses(
             listen=admin.listen, socket=None if admin.socket is None else Path(admin.socket)
         ),

@@ -56,15 +56,15 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bound:
-    """One listening socket; `path` and `inode` say which file is its own."""
+    """One listening socket; `path` and `inode` say which file is its own.
+
+    The port is kept, because status still tells it when the socket is closed.
+    """
 
     socket: socket.socket
+    port: int | None = None
     path: Path | None = None
     inode: tuple[int, int] = (0, 0)
-
-    @property
-    def port(self) -> int | None:
-        return None if self.path is not None else int(self.socket.getsockname()[1])
 
     def close(self) -> None:
         self.socket.close()
@@ -195,7 +195,7 @@ def unlink_own(path: Path, inode: tuple[int, int]) -> None:
 def _bind_shared(address: ListenAddress) -> _Bound:
     path = Path(address.address.host)
     item = bind_unix(path, _SOCKET_UMASK, address.backlog)
-    return _Bound(item, path, inode_of(path))
+    return _Bound(item, None, path, inode_of(path))
 
 
 def _bind_more(
@@ -219,7 +219,7 @@ def _bind_more(
         for item in made:
             item.close()
         raise
-    return tuple(_Bound(item) for item in made)
+    return tuple(_Bound(item, port) for item in made)
 
 
 def _probe(address: ListenAddress) -> None:

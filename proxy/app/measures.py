@@ -21,6 +21,7 @@ from proxy.telemetry import Aggregate, Metrics, SnapshotError
 __all__ = ["Measures"]
 
 _RESULTS = {True: "success", False: "failure"}
+_KILLED_FOR = ("stuck", "refused")
 
 _log = structlog.get_logger("vestibule.supervisor")
 
@@ -37,6 +38,8 @@ class Measures:
         for role in ROLES:
             local.gauge_function("vestibule_processes", partial(running, role), role)
             local.counter("vestibule_process_restarts_total", role)
+            for reason in _KILLED_FOR:
+                local.counter("vestibule_process_kills_total", role, reason)
         for result in _RESULTS.values():
             local.counter("vestibule_configuration_reloads_total", result)
         local.gauge("vestibule_configuration_last_reload_successful").value = 1
@@ -55,6 +58,9 @@ class Measures:
         self._aggregate.retire(_name(child))
         if died:
             self._local.counter("vestibule_process_restarts_total", child.role).value += 1
+        if child.killed_for:
+            kills = "vestibule_process_kills_total"
+            self._local.counter(kills, child.role, child.killed_for).value += 1
 
     def reloaded(self, reload: Reload) -> None:
         """A reload was committed or has failed."""

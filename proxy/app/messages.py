@@ -103,7 +103,8 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Asks for a Snapshot of the same number and kind (`metrics` or `status`)."""
+    """Asks for a Snapshot of the same number and kind: `metrics`, `status`, or `alive`, which is
+    answered by nothing but the answer."""
 
     number: int
     kind: str

@@ -106,6 +106,6 @@ async def _commit(child: Child, target: Generation) -> None:
         await child.commit(target.number)
     except Refusal as error:
         _log.error("child_killed", child=child.name, pid=child.pid, reason=str(error))
-        child.kill()
+        child.kill("refused")
     except ChildGone:
         return  # its successor starts with the new generation

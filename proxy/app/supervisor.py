@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -30,6 +30,8 @@ from proxy.app.reload import Generation, bring_up, switch
 from proxy.app.role import FRONT, ROLES, WORKER
 from proxy.app.status import Health, Reload, health, overview
 from proxy.app.tasks import Tasks, until
+from proxy.app.watchdog import ROUNDS, Watchdog
+from proxy.config import SystemUser
 from proxy.telemetry import Metrics
 
 __all__ = ["Supervisor"]
@@ -51,6 +53,7 @@ class Supervisor:
         load: Callable[[], Desired],
         *,
         command: Sequence[str] = CHILD_COMMAND,
+        users: Mapping[str, SystemUser] | None = None,
         metrics: Metrics | None = None,
         on_running: Callable[[], None] = lambda: None,
         reopen_logs: Callable[[], None] = lambda: None,
@@ -63,7 +66,7 @@ class Supervisor:
         self._attempts = 0
         self._last_reload = Reload()
         self._loop = asyncio.get_running_loop()
-        self._fleet = Fleet(self._on_exit, command)
+        self._fleet = Fleet(self._on_exit, command, users)
         self._tasks = Tasks()
         self._joining: set[Child] = set()
         self._stop = asyncio.Event()
@@ -101,6 +104,7 @@ class Supervisor:
             keeper = self._tasks.start(self._keep(), "keep")
             keeper.add_done_callback(lambda _: self._stop.set())
             self._tasks.start(self._collect(), "collect")
+            self._tasks.start(self._watch(), "watch")
             await self._stop.wait()
             await self._drain()
             return 1 if keeper.done() and keeper.exception() else 0
@@ -278,7 +282,7 @@ class Supervisor:
             await bring_up(child, self._present, self._fleet.connect)
         except Refusal as error:
             _log.error("child_killed", child=child.name, pid=child.pid, reason=str(error))
-            child.kill()
+            child.kill("refused")
         except ChildGone:
             return  # its exit has been noticed and is being acted on
         finally:
@@ -288,6 +292,17 @@ class Supervisor:
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
             await self._ask_all("metrics")
+
+    async def _watch(self) -> None:
+        """Kill children that do not answer: `_keep` replaces them as it does all who die."""
+        watchdog = Watchdog()
+        while True:
+            every_s = self._present().desired.stuck_s / ROUNDS
+            watched = [child for child in self._fleet if not child.killed_for]
+            for child in watchdog.round(watched, every_s, self._loop.time()):
+                _log.error("process_stuck", child=child.name, pid=child.pid)
+                child.kill("stuck")
+            await asyncio.sleep(every_s)
 
     async def _ask_all(self, kind: str) -> dict[Child, dict[str, Any]]:
         async def ask(child: Child) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The worker process's role: connections that fronts hand over are served by HTTP or tcp routes."""
+"""The worker process's role: connections that fronts hand over are served by HTTP or tcp routes.
+
+Those of keyless fronts are half-open still: they come to the same point once they have replied.
+"""
 
 from __future__ import annotations
 
@@ -6,86 +9,32 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
+from proxy.app.expiry import show_expiry
 from proxy.app.messages import ListenerSocket
 from proxy.app.observers import ConnectionMetrics, HttpObserver, RequestMetrics, UpstreamMetrics
+from proxy.app.retried import RetriedClients
 from proxy.app.tasks import Tasks
 from proxy.app.telemetry import ProcessTelemetry
-from proxy.config import NameSettings, WorkerSnapshot, read_worker_snapshot
+from proxy.app.worker_generation import WorkerGeneration
+from proxy.config import read_worker_snapshot
 from proxy.edge import Stream, TlsSession
 from proxy.front import Form
 from proxy.handoff import Capsule, ChannelSettings, DenialReason, close_all
-from proxy.http import ClientFacts, HttpConnection, Route, RouteTable
+from proxy.http import ClientFacts, HttpConnection
 from proxy.serve import Arrival, Intake, serve_tcp
 from proxy.telemetry import TlsFacts
-from proxy.tls import Connection, Established
-from proxy.upstream import Backend
+from proxy.tls import Connection, Established, Retried
 
 __all__ = ["WorkerRole"]
 
 _log = structlog.get_logger("vestibule.worker")
 
-# Beyond the longest handshake: several workers may leave an offer unanswered before it comes here.
-_ANSWERS_S = 60.0
 _REFRESH_S = 1.0
-
-
-class _Generation:
-    """One configuration as a worker serves it. Connections keep theirs alive."""
-
-    def __init__(
-        self,
-        number: int,
-        snapshot: WorkerSnapshot,
-        former: _Generation | None,
-        upstream: UpstreamMetrics,
-    ) -> None:
-        self.number = number
-        self.snapshot = snapshot
-        self.retired_s: float | None = None
-        self.connections = 0
-        """Client connections that are served by it."""
-        self.names: dict[int, NameSettings] = {one.index: one for one in snapshot.names}
-        # A group that did not change keeps its connections, sessions and failure marks.
-        known = {} if former is None else former.backends
-        self.backends: dict[str, Backend] = {}
-        for settings in snapshot.backends:
-            present = known.get(settings.name)
-            same = present is not None and present.settings == settings
-            self.backends[settings.name] = (
-                present if present is not None and same else Backend(settings, upstream)
-            )
-        self.routes: dict[int, RouteTable] = {
-            one.index: self._routes(one) for one in snapshot.names if one.form is Form.HTTP
-        }
-
-    def _routes(self, name: NameSettings) -> RouteTable:
-        return RouteTable(
-            Route(
-                backend=self.backends[one.backend],
-                host=one.host,
-                path_prefix=one.path_prefix,
-                preserve_host=one.preserve_host,
-            )
-            for one in name.routes
-        )
-
-    def unreferred(self, now: float) -> bool:
-        """Whether it is retired, serves nobody, and no handshake that it answered can go on."""
-        if self.retired_s is None or self.connections:
-            return False
-        return now - self.retired_s > self.snapshot.handshake_s + _ANSWERS_S
-
-    def close_unless_used_by(self, others: Iterable[_Generation]) -> None:
-        """Close the groups that nobody else has."""
-        kept = {id(backend) for other in others for backend in other.backends.values()}
-        for backend in self.backends.values():
-            if id(backend) not in kept:
-                backend.close()
 
 
 class WorkerRole:
@@ -97,12 +46,12 @@ class WorkerRole:
         self._requests = RequestMetrics(self._telemetry.metrics)
         self._ends = ConnectionMetrics(self._telemetry.metrics)
         self._intake = Intake(self._check, self._serve, ChannelSettings())
-        self._generations: dict[int, _Generation] = {}
-        self._prepared: dict[int, _Generation] = {}
-        self._current: _Generation | None = None
+        self._generations: dict[int, WorkerGeneration] = {}
+        self._prepared: dict[int, WorkerGeneration] = {}
+        self._current: WorkerGeneration | None = None
         self._connections: dict[asyncio.Task[None], HttpConnection | None] = {}
-        # Idle clients must not take the descriptors that requests need toward backends.
-        self._clients_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._retried = RetriedClients(self._start, self._telemetry.metrics, self._room)
         self._tasks = Tasks()
         self._empty = asyncio.Event()
         self._draining = False
@@ -113,7 +62,7 @@ class WorkerRole:
             "vestibule_configuration_generation",
             lambda: 0 if self._current is None else self._current.number,
         )
-        gauge("vestibule_connections_open", lambda: len(self._connections), "worker")
+        gauge("vestibule_connections_open", self._clients, "worker")
 
     # --- configuration -------------------------------------------------------------------
 
@@ -123,7 +72,9 @@ class WorkerRole:
         """Build the generation's routes and backends. Raises what refuses it."""
         loaded = read_worker_snapshot(snapshot)
         self._telemetry.check(loaded.logging)
-        self._prepared[generation] = _Generation(generation, loaded, self._current, self._upstream)
+        self._prepared[generation] = WorkerGeneration(
+            generation, loaded, self._current, self._upstream
+        )
 
     def commit(self, generation: int) -> None:
         """Serve by this generation; the former lives while anything may refer to it."""
@@ -132,6 +83,9 @@ class WorkerRole:
         self._telemetry.configure(chosen.snapshot.logging)
         former, self._current = self._current, chosen
         self._generations[generation] = chosen
+        retry = chosen.snapshot.retry
+        self._retried.commit(generation, retry, chosen.policies)
+        show_expiry(self._telemetry.metrics, [one.listener for one in retry])
         if former is not None:
             former.retired_s = time.monotonic()
 
@@ -160,27 +114,48 @@ class WorkerRole:
         context = capsule.context
         if generation is None:
             return DenialReason.UNKNOWN_GENERATION
-        if not isinstance(context, Established) or context.name_index not in generation.names:
+        if isinstance(context, Retried):
+            return self._retried.denial(capsule)
+        if context.name_index not in generation.names:
             return DenialReason.UNREADABLE
         return None
 
     def _serve(self, arrival: Arrival) -> None:
-        generation = self._generations[arrival.capsule.generation]
-        task = self._tasks.start(self._serve_connection(arrival, generation), "connection")
+        capsule = arrival.capsule
+        if isinstance(capsule.context, Retried):
+            self._retried.take(arrival.descriptor, capsule, capsule.context)
+        else:
+            self._start(arrival.descriptor, capsule.context, capsule.generation)
+
+    def _start(self, descriptor: int, context: Established, number: int) -> None:
+        """Serve a client that has replied, to its front or to us."""
+        generation = self._generations[number]
+        work = self._serve_connection(descriptor, context, generation)
+        task = self._tasks.start(work, "connection")
         self._connections.setdefault(task, None)
         task.add_done_callback(self._ended)
-        self._intake.hold(len(self._connections) >= self._clients_max)
+        self._hold()
 
-    async def _serve_connection(self, arrival: Arrival, generation: _Generation) -> None:
-        context = arrival.capsule.context
-        if not isinstance(context, Established):
-            raise TypeError("an unchecked capsule")
+    def _clients(self) -> int:
+        return len(self._connections) + len(self._retried)
+
+    def _room(self) -> int:
+        """For half-open clients: if all of them reply, each can have one toward its backend."""
+        return self._descriptors_max // 2 - len(self._connections)
+
+    def _hold(self) -> None:
+        # Idle clients must not take the descriptors that requests need toward backends.
+        self._intake.hold(len(self._connections) >= self._descriptors_max // 2)
+
+    async def _serve_connection(
+        self, descriptor: int, context: Established, generation: WorkerGeneration
+    ) -> None:
         try:
             session = TlsSession(Connection(context), self._ends.tls_failed)
         except Exception:
-            close_all((arrival.descriptor,))
+            close_all((descriptor,))
             raise
-        stream = Stream(arrival.descriptor, session, unsent=context.unsent)
+        stream = Stream(descriptor, session, unsent=context.unsent)
         generation.connections += 1
         try:
             await self._serve_stream(stream, generation, context)
@@ -189,7 +164,7 @@ class WorkerRole:
             generation.connections -= 1
 
     async def _serve_stream(
-        self, stream: Stream, generation: _Generation, context: Established
+        self, stream: Stream, generation: WorkerGeneration, context: Established
     ) -> None:
         name = generation.names[context.name_index]
         facts = _facts(stream.descriptor)
@@ -215,7 +190,7 @@ class WorkerRole:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._connections.pop(task, None)
-        self._intake.hold(len(self._connections) >= self._clients_max)
+        self._hold()
         if not self._connections:
             self._empty.set()
 
@@ -227,6 +202,7 @@ class WorkerRole:
         for number, one in list(self._generations.items()):
             if one.unreferred(now):
                 del self._generations[number]
+                self._retried.forget(number)
                 one.close_unless_used_by(self._generations.values())
 
     # --- reporting and ending ------------------------------------------------------------
@@ -239,9 +215,11 @@ class WorkerRole:
     def status(self) -> dict[str, Any]:
         """Facts for people."""
         backends = {} if self._current is None else self._current.backends
+        half_open = {"half_open": self._retried.half_open} if self._signs() else {}
         return {
             "generation": 0 if self._current is None else self._current.number,
-            "connections": len(self._connections),
+            **half_open,
+            "connections": self._clients(),
             "backends": {
                 name: {
                     str(one.server): {
@@ -255,24 +233,33 @@ class WorkerRole:
             },
         }
 
+    def _signs(self) -> bool:
+        return self._current is not None and bool(self._current.policies)
+
     async def drain(self, deadline_s: float) -> None:
-        """Deny what is new, let requests end, close what is left at the deadline."""
+        """Deny what is new, let handshakes and requests end, close what is left at the deadline."""
         self._draining = True
         self._intake.drain()
         for connection in list(self._connections.values()):
             if connection is not None:
                 connection.drain()
-        if self._connections:
-            self._empty.clear()
-            try:
-                async with asyncio.timeout(deadline_s):
-                    await self._empty.wait()
-            except TimeoutError:
-                _log.warning("connections_cut", count=len(self._connections))
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._left(deadline_s)
+        except TimeoutError:
+            _log.warning("connections_cut", count=self._clients())
+        self._retried.close()
         await self._tasks.cancel()
         self._refresh.cancel()
         self._intake.close()
         self._telemetry.close()
+
+    async def _left(self, deadline_s: float) -> None:
+        """Wait until nobody is here: first for those who can still become connections."""
+        await self._retried.drained(deadline_s)
+        if self._connections:
+            self._empty.clear()
+            await self._empty.wait()
 
     def reopen_logs(self) -> None:
         """Open log files again by name."""

@@ -6,6 +6,7 @@ from proxy.config.configuration import (
     NameSettings,
     ProcessSettings,
     RouteSettings,
+    SystemUser,
 )
 from proxy.config.describe import CheckReport, check, describe
 from proxy.config.errors import Caution, ConfigError, Problem
@@ -13,6 +14,7 @@ from proxy.config.load import load
 from proxy.config.schema import schema
 from proxy.config.snapshot import (
     FrontSnapshot,
+    RetryListener,
     SnapshotError,
     WorkerSnapshot,
     front_snapshot,
@@ -31,8 +33,10 @@ __all__ = [
     "NameSettings",
     "Problem",
     "ProcessSettings",
+    "RetryListener",
     "RouteSettings",
     "SnapshotError",
+    "SystemUser",
     "WorkerSnapshot",
     "check",
     "describe",

@@ -25,7 +25,9 @@ from proxy.front import (
     Form,
     FrontSettings,
     ListenerSettings,
+    PressureSettings,
     ServerNameSettings,
+    SourceSettings,
     TlsSettings,
 )
 from proxy.http import HttpSettings
@@ -44,6 +46,16 @@ def front(shape: ConfigurationFile, material: Material, sources: Sources) -> Fro
             for i, listener in enumerate(shape.listeners)
         ),
         handoff_timeout_s=shape.timeouts.handoff_s,
+        pressure=PressureSettings(
+            half_open=shape.pressure.half_open,
+            lag_s=shape.pressure.lag_s,
+            answers_per_s=shape.pressure.answers_per_s,
+            abandoned_share=shape.pressure.abandoned_share,
+            calm_s=shape.pressure.calm_s,
+        ),
+        sources=SourceSettings(
+            half_open_limit=shape.sources.half_open_limit, exempt=shape.sources.exempt
+        ),
     )
 
 
@@ -84,13 +96,15 @@ def http(shape: ConfigurationFile) -> HttpSettings:
     )
 
 
-def processes(shape: ConfigurationFile) -> ProcessSettings:
+def processes(shape: ConfigurationFile, material: Material) -> ProcessSettings:
     """How many processes there are."""
     wanted = shape.processes.workers
     return ProcessSettings(
         fronts=shape.processes.fronts,
         workers=len(os.sched_getaffinity(0)) if wanted == "auto" else wanted,
+        keyless_user=material.keyless_user,
         drain_timeout_s=shape.timeouts.drain_s,
+        stuck_timeout_s=shape.timeouts.stuck_s,
     )
 
 

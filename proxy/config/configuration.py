@@ -19,6 +19,11 @@ from proxy.upstream import BackendSettings
 DRAIN_TIMEOUT_S = 30.0
 """Longer than nearly all requests; below the 90 s after which systemd kills."""
 
+STUCK_TIMEOUT_S = 15.0
+"""A front in a flood answers within a turn of its loop, a fraction of a second even where it signs
+with RSA; garbage collection, a slow disk or a busy machine take seconds. Whoever is silent for this
+long serves nobody, and a restart takes two seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings:
@@ -53,6 +58,18 @@ class NameSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SystemUser:
+    """A user of this system, never root."""
+
+    name: str
+    """As in the system's user database."""
+    uid: int
+    """Its number."""
+    gid: int
+    """The number of its primary group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
     """How many processes there are, and how they end."""
 
@@ -60,8 +77,12 @@ class ProcessSettings:
     """Processes that accept and answer."""
     workers: int
     """Processes that serve; `auto` has been counted."""
+    keyless_user: SystemUser | None = None
+    """Whom fronts run as; None: whom we run as. Given only where no front holds a key."""
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     """How long open connections may go on after SIGTERM."""
+    stuck_timeout_s: float = STUCK_TIMEOUT_S
+    """How long a process may leave the supervisor without an answer before it is killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,8 @@ def describe(configuration: Configuration) -> tuple[str, ...]:
 
 def _lines(configuration: Configuration) -> Iterator[str]:
     processes, admin = configuration.processes, configuration.admin
-    yield f"processes: {processes.fronts} front(s), {processes.workers} worker(s)"
+    user = "" if processes.keyless_user is None else f" as {processes.keyless_user.name}"
+    yield f"processes: {processes.fronts} front(s){user}, {processes.workers} worker(s)"
     names = {each.index: each for each in configuration.names}
     for listener in configuration.front.listeners:
         yield from _listener(listener, names)

@@ -61,7 +61,7 @@ def _configuration(
         names=build.names(shape),
         backends=build.backends(shape, material),
         http=build.http(shape),
-        processes=build.processes(shape),
+        processes=build.processes(shape, material),
         admin=build.admin(shape, sources),
         logging=build.logging(shape, sources),
         cautions=cautions,

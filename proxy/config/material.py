@@ -1,4 +1,4 @@
-"""Loads the certificates, keys and authorities that a configuration names.
+"""Loads the certificates, keys, authorities and users that a configuration names.
 
 Rules: a certificate and its key leave here as a checked pair or not at all. Each problem stands
 at the key whose file has it.
@@ -12,6 +12,7 @@ from datetime import datetime
 from cryptography import x509
 
 from proxy.config import pem
+from proxy.config.configuration import SystemUser
 from proxy.config.errors import Location, Unfit, quote
 from proxy.config.findings import Findings
 from proxy.config.model import Backend, CertificateFiles, ConfigurationFile, SecretRef
@@ -31,6 +32,8 @@ class Material:
     """By the location of an item of `certificates`."""
     authorities: dict[str, bytes] = field(default_factory=dict)
     """PEM by the name of the backend that trusts them."""
+    keyless_user: SystemUser | None = None
+    """Whom fronts run as."""
 
 
 def gather(
@@ -55,6 +58,7 @@ def gather(
         authorities = loader.authorities(backend, ("backends", name, "tls", "ca_file"))
         if authorities is not None:
             material.authorities[name] = authorities
+    material.keyless_user = loader.user(shape.processes.keyless_user, ("processes", "keyless_user"))
     return material
 
 
@@ -90,6 +94,16 @@ class _Loader:
         for remark in pem.validity_remarks(chain, self._now):
             self._caution(at, backend.tls.ca_file, remark)
         return pem.chain_pem(chain)
+
+    def user(self, name: str | None, at: Location) -> SystemUser | None:
+        """A user of this system, if one is named."""
+        if name is None:
+            return None
+        try:
+            return self._sources.user(name)
+        except Unfit as error:
+            self._findings.unfit(at, error, quote(name))
+            return None
 
     def _pair(self, files: CertificateFiles, at: Location) -> _Pair | None:
         chain = self._chain(files.cert_file, (*at, "cert_file"))

@@ -12,70 +12,49 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator, WithJsonSchema
+from annotated_types import Ge, Le, MinLen
+from pydantic import ConfigDict
 
 from proxy.config import values
-from proxy.config.configuration import DRAIN_TIMEOUT_S
-from proxy.front import (
-    BindAddress,
-    FrontSettings,
-    GroupName,
-    ListenerSettings,
-    SuiteName,
-    TlsSettings,
+from proxy.config.configuration import DRAIN_TIMEOUT_S, STUCK_TIMEOUT_S
+from proxy.config.forms import (
+    Address,
+    Count,
+    CountOrNone,
+    EnvironmentName,
+    FilePath,
+    HandshakeSeconds,
+    HelloSize,
+    HostName,
+    HostPattern,
+    Label,
+    Network,
+    PathPrefix,
+    Processes,
+    ProtocolName,
+    Seconds,
+    ServerName,
+    ServerUrl,
+    Share,
+    Size,
+    TcpAddress,
+    Token,
+    Workers,
 )
+from proxy.front import FrontSettings, GroupName, ListenerSettings, SuiteName, TlsSettings
 from proxy.http import HttpSettings
 from proxy.upstream import BackendSettings, BackendTls, ServerAddress
 
 _LISTENER = ListenerSettings(name="", bind=(), server_names=())
 _CLIENT_TLS = TlsSettings()
 _FRONT = FrontSettings(listeners=())
+_PRESSURE = _FRONT.pressure
+_SOURCES = _FRONT.sources
 _HTTP = HttpSettings()
 _TLS = BackendTls()
 _BACKEND = BackendSettings(
     name="", servers=(ServerAddress(scheme="https", host="localhost", port=443),)
 )
-
-# Nobody waits for longer than a day; the bound keeps 1e300 out of the timers.
-Seconds = Annotated[float, Gt(0), Le(86_400)]
-# Ten minutes hold a handshake open longer than any client needs: the deadlines' horizon.
-HandshakeSeconds = Annotated[float, Gt(0), Le(600)]
-Count = Annotated[int, Ge(1), Le(10_000_000)]
-CountOrNone = Annotated[int, Ge(0), Le(10_000_000)]
-Processes = Annotated[int, Ge(1), Le(256)]
-
-_Bytes = Annotated[
-    int,
-    BeforeValidator(values.size_bytes),
-    WithJsonSchema({"type": ["integer", "string"], "pattern": values.SIZE_PATTERN}),
-]
-Size = Annotated[_Bytes, Ge(1), Le(1 << 50)]
-# A TLS record's header and a hello's are 9 bytes; RFC 8446's length field ends at 2^24 - 1.
-HelloSize = Annotated[_Bytes, Ge(512), Le((1 << 24) - 1)]
-
-_TEXT = WithJsonSchema({"type": "string"})
-Address = Annotated[BindAddress, PlainValidator(values.bind_address), _TEXT]
-TcpAddress = Annotated[BindAddress, PlainValidator(values.tcp_address), _TEXT]
-ServerUrl = Annotated[
-    ServerAddress,
-    PlainValidator(values.server_url),
-    WithJsonSchema({"type": "string", "pattern": "^https?://"}),
-]
-Workers = Annotated[
-    int | Literal["auto"],
-    PlainValidator(values.worker_count),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
-]
-Label = Annotated[str, AfterValidator(values.label)]
-ServerName = Annotated[str, AfterValidator(values.server_name)]
-HostPattern = Annotated[str, AfterValidator(values.host_pattern)]
-HostName = Annotated[str, AfterValidator(values.host_name)]
-PathPrefix = Annotated[str, AfterValidator(values.path_prefix)]
-FilePath = Annotated[str, AfterValidator(values.file_path)]
-EnvironmentName = Annotated[str, AfterValidator(values.environment_name)]
-ProtocolName = Annotated[str, AfterValidator(values.application_protocol)]
-Token = Annotated[str, AfterValidator(values.token)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +144,10 @@ class Listener:
     """Its name in logs and metrics."""
     bind: Annotated[tuple[Address, ...], MinLen(1)]
     """Addresses: "0.0.0.0:8443", "[::]:8443", "unix:/run/vestibule/public.sock"."""
-    answer: Literal["direct", "retry", "adaptive"] = "direct"
-    """How hellos are answered. direct: with the whole flight at once. retry and adaptive come
-    with the next release."""
+    answer: Literal["direct", "retry", "adaptive"] = "adaptive"
+    """How hellos are answered. direct: with the whole flight at once. retry: always with a
+    HelloRetryRequest first, by fronts that hold no certificate key. adaptive: that, but only
+    under pressure."""
     dual_stack: bool = _LISTENER.dual_stack
     """IPv6 addresses take IPv4 clients too; off: an address means one family."""
     backlog: Annotated[int, Ge(1), Le(1 << 20)] = _LISTENER.backlog
@@ -259,6 +239,9 @@ class ProcessesSection:
     """Processes that accept and answer hellos. One answers thousands a second."""
     workers: Workers = "auto"
     """Processes that serve connections. auto: one per usable core."""
+    keyless_user: str | None = None
+    """User of this system whom fronts run as. Only where every listener has `answer: retry`, since
+    only then they hold no certificate key; a change needs a restart. null: ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +270,9 @@ class TimeoutsSection:
     """How long the rest of a refused request is read, so that its sender sees the answer."""
     drain_s: Seconds = DRAIN_TIMEOUT_S
     """How long open connections may go on after SIGTERM."""
+    stuck_s: Seconds = STUCK_TIMEOUT_S
+    """How long a front or worker may leave the supervisor without an answer; then it is killed and
+    replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +293,32 @@ class LimitsSection:
     """Field lines in one head; then 431 or 502."""
     request_body_bytes: Size | None = _HTTP.request_body_limit_bytes
     """A request's body; then 413. null: no limit, since bodies are passed on, not stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureSection:
+    """When a front is under pressure: one of these reached. All below half of it: it is over."""
+
+    half_open: Count = _PRESSURE.half_open
+    """Clients that were answered and have not replied."""
+    lag_s: Seconds = _PRESSURE.lag_s
+    """By how much the front's loop is late."""
+    answers_per_s: Count = _PRESSURE.answers_per_s
+    """Answers in a second from which on abandoned_share counts."""
+    abandoned_share: Share = _PRESSURE.abandoned_share
+    """More than this share of a second's answers went without a reply."""
+    calm_s: Seconds = _PRESSURE.calm_s
+    """How long all must be below half before it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesSection:
+    """What one source (IPv4 address or IPv6 /64) may have while a front is under pressure."""
+
+    half_open_limit: Count | None = _SOURCES.half_open_limit
+    """Clients that have not replied, in one front; the next is closed. null: no limit."""
+    exempt: tuple[Network, ...] = _SOURCES.exempt
+    """Networks without a limit, such as "192.0.2.0/24"; IPv6 from /64 up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +386,10 @@ class ConfigurationFile:
     """How long clients may take."""
     limits: LimitsSection = field(default_factory=LimitsSection)
     """How much clients may send."""
+    pressure: PressureSection = field(default_factory=PressureSection)
+    """When clients of adaptive listeners are asked to come back."""
+    sources: SourcesSection = field(default_factory=SourcesSection)
+    """What one source may have under pressure."""
     http: HttpSection = field(default_factory=HttpSection)
     """How requests are passed on."""
     admin: AdminSection = field(default_factory=AdminSection)

@@ -29,9 +29,6 @@ def check(shape: ConfigurationFile, sources: Sources, findings: Findings) -> Non
     used: set[str] = set()
     for i, listener in enumerate(shape.listeners):
         at: Location = ("listeners", i)
-        if listener.answer != "direct":
-            found, hint = quote(listener.answer), "retry and adaptive come with the next release"
-            findings.problem((*at, "answer"), '"direct"', found, hint)
         if "1.2" in listener.tls.versions:
             at_version = (*at, "tls", "versions", listener.tls.versions.index("1.2"))
             findings.problem(at_version, '"1.3"', '"1.2"', "TLS 1.2 comes with a later release")
@@ -45,6 +42,9 @@ def check(shape: ConfigurationFile, sources: Sources, findings: Findings) -> Non
                 used.add(backend)
     _check_count(shape, findings)
     _check_backends(shape, used, findings)
+    _check_keyless(shape, findings)
+    if shape.sources.exempt and shape.sources.half_open_limit is None:
+        findings.caution(("sources", "exempt"), "without half_open_limit there is no limit")
 
 
 def _check_count(shape: ConfigurationFile, findings: Findings) -> None:
@@ -152,6 +152,19 @@ def _references(entry: ServerNameEntry, at: Location) -> Iterable[tuple[str, Loc
         yield route.backend, (*at, "routes", k, "backend")
     if entry.tcp is not None:
         yield entry.tcp.backend, (*at, "tcp", "backend")
+
+
+def _check_keyless(shape: ConfigurationFile, findings: Findings) -> None:
+    """Fronts may run as another user only if none of them holds a certificate key."""
+    if shape.processes.keyless_user is None:
+        return
+    for i, listener in enumerate(shape.listeners):
+        if listener.answer != "retry":
+            hint = f"{key_path(('listeners', i))} has `answer: {listener.answer}`"
+            expected = "null, or `answer: retry` in every listener"
+            found = quote(shape.processes.keyless_user)
+            findings.problem(("processes", "keyless_user"), expected, found, hint)
+            return
 
 
 def _check_backend(

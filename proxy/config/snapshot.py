@@ -1,15 +1,17 @@
 """What each role gets of a configuration, as bytes.
 
-Rules: a front gets certificates with their keys and nothing of backends; a worker gets routes
-and backends and no certificate key. A snapshot is complete: its receiver opens no file. The bytes
-hold secrets, so they travel only in what nobody else can read (sealed memory).
+Rules: a listener's certificate keys go to one role, the one that signs with them. That is the
+front, unless the listener answers by retry: then its names and certificates go to the workers and
+the front gets none of them. Routes, backends and authorities go to workers only. A snapshot is
+complete: its receiver opens no file. The bytes hold secrets, so they travel only in what nobody
+else can read (sealed memory).
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from proxy.config.configuration import Configuration, NameSettings
 from proxy.config.errors import key_path
-from proxy.front import FrontSettings
+from proxy.front import AnswerPolicy, FrontSettings, ListenerSettings
 from proxy.http import HttpSettings
 from proxy.telemetry import LoggingSettings
 from proxy.tls import Secret
@@ -47,9 +49,20 @@ class FrontSnapshot:
     __pydantic_config__ = _CONFIG
 
     front: FrontSettings
-    """Listeners, names, certificates and bounds."""
+    """Listeners, names, certificates and bounds; of a listener that answers by retry no name and
+    no certificate."""
     logging: LoggingSettings
     """What is written where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryListener:
+    """A listener whose front answers by retry alone: its workers sign."""
+
+    index: int
+    """Its place among the configuration's listeners, which comes with each of its clients."""
+    listener: ListenerSettings
+    """All of it, certificates with their keys included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +71,8 @@ class WorkerSnapshot:
 
     __pydantic_config__ = _CONFIG
 
+    retry: tuple[RetryListener, ...]
+    """Listeners whose handshakes are finished here."""
     names: tuple[NameSettings, ...]
     """What to do with connections, by the index that comes with each of them."""
     backends: tuple[BackendSettings, ...]
@@ -65,21 +80,32 @@ class WorkerSnapshot:
     http: HttpSettings
     """How requests are passed on."""
     handshake_s: float
-    """The longest that a client of any listener may be in a front's hands: from accept to
-    Finished, and then waiting for a worker."""
+    """The longest that a client of any listener may be on its way: from accept to Finished, and
+    waiting for a worker."""
     logging: LoggingSettings
     """What is written where."""
 
 
 def front_snapshot(configuration: Configuration) -> bytes:
-    """A front's part of the configuration. Holds private keys."""
-    snapshot = FrontSnapshot(front=configuration.front, logging=configuration.logging)
+    """A front's part of the configuration. Holds the private keys that it signs with."""
+    listeners = tuple(
+        replace(one, server_names=()) if one.answer is AnswerPolicy.RETRY else one
+        for one in configuration.front.listeners
+    )
+    snapshot = FrontSnapshot(
+        front=replace(configuration.front, listeners=listeners), logging=configuration.logging
+    )
     return _front().dump_json(snapshot, fallback=_written)
 
 
 def worker_snapshot(configuration: Configuration) -> bytes:
-    """A worker's part of the configuration."""
+    """A worker's part of the configuration. Holds the private keys that it signs with."""
     snapshot = WorkerSnapshot(
+        retry=tuple(
+            RetryListener(index=index, listener=one)
+            for index, one in enumerate(configuration.front.listeners)
+            if one.answer is AnswerPolicy.RETRY
+        ),
         names=configuration.names,
         backends=configuration.backends,
         http=configuration.http,

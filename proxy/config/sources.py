@@ -1,4 +1,4 @@
-"""Reads the files and environment variables that a configuration names.
+"""Reads the files, environment variables and users that a configuration names.
 
 Rules: only here is a file opened. Relative paths count from the configuration file's directory.
 A file is read once per load, so that all uses see the same bytes; every path is remembered,
@@ -9,9 +9,11 @@ block or never end.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
+from proxy.config.configuration import SystemUser
 from proxy.config.errors import Unfit, quote
 from proxy.tls import Secret
 
@@ -66,6 +68,16 @@ class Sources:
         except (KeyError, ValueError):
             raise Unfit("an environment variable that is set") from None
         return Secret(os.fsencode(value))
+
+    def user(self, name: str) -> SystemUser:
+        """The user of this name. Raises Unfit for one that is unknown, and for root."""
+        try:
+            found = pwd.getpwnam(name)
+        except (KeyError, ValueError):
+            raise Unfit("the name of a user of this system") from None
+        if found.pw_uid == 0:
+            raise Unfit("a user without root's rights")
+        return SystemUser(name=name, uid=found.pw_uid, gid=found.pw_gid)
 
     def _read(self, path: Path) -> bytes:
         try:

@@ -18,6 +18,8 @@ SIZE_PATTERN = "^[0-9]{1,15} ?[KMG]iB$"
 """The text form of a size, for the schema."""
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?([KMG])iB")
+# What one customer gets: proxy.front counts by it.
+_SOURCE_BITS = 64
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _SCALE = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # Underscores are no host name's by RFC 952, and are in many a compose file.
@@ -129,6 +131,28 @@ def tcp_address(value: object) -> BindAddress:
     if isinstance(value, str) and value.startswith("unix:"):
         raise Unfit('an address as "IPV4:PORT" or "[IPV6]:PORT"', "a UNIX path goes to `socket`")
     return bind_address(value)
+
+
+def source_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network of sources, of which each is an IPv4 address or an IPv6 /64."""
+    expected = 'a network as "192.0.2.0/24" or "2001:db8::/32"'
+    text = _text(value, expected)
+    if "%" in text:
+        raise Unfit(expected, "an interface is no part of a source")
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+        address = ipaddress.ip_address(text.partition("/")[0])
+    except ValueError:
+        raise Unfit(expected) from None
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen > _SOURCE_BITS:
+        mapped = network.network_address.ipv4_mapped
+        hint = f"a source is a whole /{_SOURCE_BITS}"
+        if mapped is not None:
+            hint = "mapped addresses are written as IPv4"
+        raise Unfit(f"an IPv6 network of /{_SOURCE_BITS} or larger", hint)
+    if address != network.network_address:
+        raise Unfit("a network's first address", f"did you mean {quote(str(network))}?")
+    return network
 
 
 def file_path(text: str) -> str:

@@ -1,15 +1,16 @@
-"""One listener's decisions on what a client sent: sans-IO, what to send and what comes next.
+"""One listener under one configuration generation: hellos and replies in, bytes and contexts out.
 
-A connection waits for its hello, for a second hello after a HelloRetryRequest, or for the
-client's reply. Bytes that do not complete what is awaited change nothing; every error carries the
-bytes that tell the client why.
+Sans-IO between the engine and the table. Rules: the answer policy decides who signs; a table
+without room answers by HelloRetryRequest, which stores nothing, and refuses who returns while there
+is still none.
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.front.cookie_keys import CookieKeys
-from proxy.front.settings import ListenerSettings
+from proxy.front.pressure import Pressure
+from proxy.front.settings import AnswerPolicy, ListenerSettings
 from proxy.front.table import HandshakeTable
 from proxy.tls import (
     Entropy,
@@ -19,6 +20,7 @@ from proxy.tls import (
     PeerMisbehaved,
     Policy,
     Reason,
+    Retried,
     RetryNeeded,
     TlsError,
     WholeHello,
@@ -43,6 +45,7 @@ class Stage(IntEnum):
     REPLY = 3
     OFFERED = 4
     LINGER = 5
+    SIGNATURE = 6
 
 
 class TableFull(TlsError):
@@ -57,13 +60,28 @@ class Answer(NamedTuple):
 
     data: bytes
     stage: Stage
-    kind: str
+
+
+_REPLY: Final = Stage.REPLY
+_SECOND_HELLO: Final = Stage.SECOND_HELLO
 
 
 class Answerer:
-    """``generation`` is the configuration's; ``table`` outlives it."""
+    """``generation`` is the configuration's, ``number`` the listener's in it; ``table`` outlives
+    both."""
 
-    __slots__ = ("_cookie_keys", "_entropy", "_policy", "generation", "settings", "table")
+    __slots__ = (
+        "_adaptive",
+        "_cookie_keys",
+        "_entropy",
+        "_policy",
+        "_pressure",
+        "_retries",
+        "generation",
+        "number",
+        "settings",
+        "table",
+    )
 
     def __init__(
         self,
@@ -72,38 +90,49 @@ class Answerer:
         table: HandshakeTable,
         cookie_keys: CookieKeys,
         entropy: Entropy,
+        pressure: Pressure,
+        *,
         generation: int,
+        number: int = 0,
     ) -> None:
         self.settings = settings
         self.table = table
         self.generation = generation
+        self.number = number
+        self._retries = settings.answer is AnswerPolicy.RETRY
+        self._adaptive = settings.answer is AnswerPolicy.ADAPTIVE
         self._policy = policy
         self._cookie_keys = cookie_keys
         self._entropy = entropy
+        self._pressure = pressure
 
     def first_hello(self, five_tuple: bytes, whole: WholeHello, now: float) -> Answer:
         """Answer a whole first hello. Raises ``TlsError``; nothing is stored then."""
         hello = ClientHello.decode(whole.message)
-        if self.table.full:
-            # Without a slot the client itself keeps the state; it may find one with its cookie.
+        if self._retries or (self._adaptive and self._pressure.active) or self.table.full:
+            # The client itself keeps the state. Where the table is full, it may find a slot when
+            # it comes back.
             return self._retry(hello, plan_retry(hello, self._policy), five_tuple, now)
         answered = answer(hello, self._policy, self._entropy)
         if isinstance(answered, RetryNeeded):
             return self._retry(hello, answered, five_tuple, now)
         return self._store(five_tuple, answered)
 
-    def second_hello(self, five_tuple: bytes, whole: WholeHello, now: float) -> Answer:
-        """Answer the hello that echoes our cookie. Raises ``TlsError``."""
-        retried = redeem(
-            ClientHello.decode(whole.message),
-            whole.unread,
-            self._cookie_keys.accepted(now),
-            five_tuple,
-            now,
-        )
+    def second_hello(self, five_tuple: bytes, whole: WholeHello, now: float) -> Answer | Retried:
+        """Answer the hello that echoes our cookie; a ``Retried`` is for a worker to answer.
+
+        Raises ``TlsError``.
+        """
+        keys = self._cookie_keys.accepted(now)
+        hello = ClientHello.decode(whole.message)
+        retried = redeem(hello, whole.unread, keys, five_tuple, now)
+        return retried if self._retries else self.retried(five_tuple, retried)
+
+    def retried(self, five_tuple: bytes, context: Retried) -> Answer:
+        """Answer who has redeemed its cookie, here or in a front. Raises ``TlsError``."""
         if self.table.full:
             raise TableFull
-        answered = answer(retried, self._policy, self._entropy)
+        answered = answer(context, self._policy, self._entropy)
         if isinstance(answered, RetryNeeded):
             # RFC 8446, Section 4.1.4: no second HelloRetryRequest.
             raise PeerMisbehaved(Reason.BAD_KEY_SHARE)
@@ -125,9 +154,9 @@ class Answerer:
         self.table.take(five_tuple)
         return result
 
-    def refuse(self, five_tuple: bytes, error: TlsError) -> bytes:
+    def refuse(self, five_tuple: bytes | None, error: TlsError) -> bytes:
         """Free the slot; the alert record for the client, empty where none is owed."""
-        half_open = self.table.take(five_tuple)
+        half_open = None if five_tuple is None else self.table.take(five_tuple)
         if error.alert is None:
             return b""
         if half_open is None:
@@ -140,11 +169,11 @@ class Answerer:
 
     def _store(self, five_tuple: bytes, flight: Flight) -> Answer:
         self.table.put(five_tuple, flight.half_open)
-        return Answer(flight.data, Stage.REPLY, "direct")
+        return Answer(flight.data, _REPLY)
 
     def _retry(
         self, hello: ClientHello, needed: RetryNeeded, five_tuple: bytes, now: float
     ) -> Answer:
         key = self._cookie_keys.current(now)
         data = retry(hello, needed.suite, needed.group, key, five_tuple, now)
-        return Answer(data, Stage.SECOND_HELLO, "retry")
+        return Answer(data, _SECOND_HELLO)

@@ -10,48 +10,82 @@ from typing import Final
 
 from proxy.front.settings import Family
 
-__all__ = ["FiveTuples"]
+__all__ = ["FiveTuples", "SocketTuples"]
 
 _TCP4: Final = b"\x04"
 _TCP6: Final = b"\x06"
 _UNIX: Final = b"\x01"
+_WILDCARDS: Final = ("0.0.0.0", "::")
 # Of this process: listening sockets of one listener share its handshake table.
 _unix_connections: Final = count()
 
 
 class FiveTuples:
-    """Makes the keys of the connections that one listening socket accepts."""
+    """Makes the keys of connections; with ``listener``, of those which that socket accepts."""
 
-    __slots__ = ("_family", "_local")
+    __slots__ = ("_local", "_tcp4", "_unix")
 
-    def __init__(self, listener: socket.socket, family: Family) -> None:
-        self._family = family
+    def __init__(self, family: Family, listener: socket.socket | None = None) -> None:
+        self._unix = family is Family.UNIX
+        self._tcp4 = family is Family.INET
         self._local: bytes | None = None
-        if family is not Family.UNIX:
+        if listener is not None and not self._unix:
             host, port = listener.getsockname()[:2]
-            if host not in ("0.0.0.0", "::"):
+            if host not in _WILDCARDS:
                 self._local = self._pack(host, port)
 
-    def of(self, descriptor: int, peer: object) -> bytes:
-        """The key of an accepted connection; ``peer`` is what accept() returned.
+    @property
+    def lasting(self) -> bool:
+        """Whether the same key can be made again: else it has to be kept."""
+        return not self._unix
+
+    def of(self, descriptor: int, peer: object = None) -> bytes:
+        """The key of a connection; ``peer`` is what accept() returned, where that is known.
 
         Raises ``OSError`` where the connection is gone already.
         """
-        if self._family is Family.UNIX or not isinstance(peer, tuple):
+        if self._unix:
             return _UNIX + next(_unix_connections).to_bytes(8)
         local = self._local
-        if local is None:
-            # A wildcard address: which one the client came to is known to its own socket only.
-            connection = socket.socket(fileno=descriptor)
-            try:
-                host, port = connection.getsockname()[:2]
-            finally:
-                connection.detach()
-            local = self._pack(host, port)
+        if local is None or not isinstance(peer, tuple):
+            local, peer = self._ask(descriptor)
         remote = self._pack(peer[0], peer[1])
-        return (_TCP4 if self._family is Family.INET else _TCP6) + remote + local
+        return (_TCP4 if self._tcp4 else _TCP6) + remote + local
+
+    def _ask(self, descriptor: int) -> tuple[bytes, tuple[str, int]]:
+        """The socket itself: which wildcard address its client came to, and who that is."""
+        family = socket.AF_INET if self._tcp4 else socket.AF_INET6
+        connection = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
+        try:
+            local = self._local or self._pack(*connection.getsockname()[:2])
+            return local, connection.getpeername()
+        finally:
+            connection.detach()
 
     def _pack(self, host: str, port: int) -> bytes:
-        if self._family is Family.INET:
+        if self._tcp4:
             return socket.inet_aton(host) + port.to_bytes(2)
         return socket.inet_pton(socket.AF_INET6, host.partition("%")[0]) + port.to_bytes(2)
+
+
+class SocketTuples:
+    """Makes the keys of connections that another process accepted, of whichever family."""
+
+    __slots__ = ()
+
+    lasting = False
+
+    def of(self, descriptor: int, _peer: object = None) -> bytes:
+        """The key of a connection. Raises ``OSError`` where it is gone already."""
+        connection = socket.socket(fileno=descriptor)
+        try:
+            return _FAMILIES[connection.family].of(descriptor)
+        finally:
+            connection.detach()
+
+
+_FAMILIES: Final = {
+    socket.AF_INET: FiveTuples(Family.INET),
+    socket.AF_INET6: FiveTuples(Family.INET6),
+    socket.AF_UNIX: FiveTuples(Family.UNIX),
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from proxy.tls import Secret
@@ -20,11 +21,16 @@ GroupName = Literal["X25519MLKEM768", "X25519", "SECP256R1", "SECP384R1"]
 
 
 class AnswerPolicy(enum.Enum):
-    """How a listener answers a ClientHello; only `direct` is accepted by this release."""
+    """How a listener's front answers a ClientHello."""
 
     DIRECT = "direct"
+    """With the whole flight at once: the front signs."""
     RETRY = "retry"
+    """Always with HelloRetryRequest and a cookie. The front holds no certificate key, so it cannot
+    read the traffic; a worker answers the second hello."""
     ADAPTIVE = "adaptive"
+    """Like `direct` until the front is under pressure, then with HelloRetryRequest and a cookie, so
+    that only a client that comes back costs a signature. The front signs either way."""
 
 
 class Form(enum.Enum):
@@ -127,8 +133,9 @@ class ListenerSettings:
     backlog: int = 4096
     """Connections the kernel queues before accept. The kernel caps it at net.core.somaxconn,
     whose default this is."""
-    answer: AnswerPolicy = AnswerPolicy.DIRECT
-    """How hellos are answered."""
+    answer: AnswerPolicy = AnswerPolicy.ADAPTIVE
+    """How hellos are answered. Not `direct`, whose floods cost a signature a hello; not `retry`,
+    whose round trip every client pays, flood or not."""
     server_names: tuple[ServerNameSettings, ...]
     """Chosen by SNI: exact first, then wildcard, then the default."""
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -141,14 +148,47 @@ class ListenerSettings:
     handshake_timeout_s: float = 15.0
     """From accept to Finished, HelloRetryRequest included: below the sum of both, so that
     using up each bound does not pay."""
-    hello_limit_bytes: int = 65536
-    """A hello over all its records. Post-quantum key shares make 2 KiB usual; 64 KiB leaves
-    room for long lists of PSKs and ECH."""
+    hello_limit_bytes: int = 131_400
+    """A hello over all its records: the longest that the message's fields allow, so that none that
+    is legal is refused (OpenSSL has the same bound). What is not whole shares a pool."""
     half_open_limit: int = 65536
     """Half-open handshakes of this listener in one front: 32 MiB at 512 bytes each."""
     partial_hello_limit_bytes: int = 16_777_216
     """Bytes of hellos and replies that are not yet whole, in one front: 8,000 hellos of a
     browser's size at once. Beyond it, those that hold most are closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureSettings:
+    """When a front is under pressure: one of these reached. All below half: it is over."""
+
+    half_open: int = 512
+    """Clients that were answered and have not replied. At 100 ms a round trip these are 5,000
+    handshakes a second, more than one front answers: so many do not mean to reply."""
+    lag_s: float = 0.02
+    """By how much the loop is late, with at least half of `answers_per_s`, since fewer did not do
+    it. A turn with 256 events takes less; people notice 100 ms, and a handshake has several."""
+    answers_per_s: int = 200
+    """Answers in the last second from which on `abandoned_share` counts: of fewer the share is
+    chance, and they cost a tenth of a core at most."""
+    abandoned_share: float = 0.5
+    """Of the last second's answers, those whose client went without a reply must be more than this.
+    Of honest clients a few in a hundred go, in a bad hour one in ten."""
+    calm_s: float = 5.0
+    """How long all must be below half of the above before it is over: floods come in waves, and
+    a round trip for honest clients costs less than to be caught again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """How many clients without a reply one source may have under pressure."""
+
+    half_open_limit: int | None = None
+    """Per IPv4 address or IPv6 /64, in one front; None: no limit and no counting. Off, because
+    behind one address of a mobile network stand thousands."""
+    exempt: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks without a limit: known gateways and monitoring. IPv6 from /64 up, since a source is
+    no less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,3 +200,7 @@ class FrontSettings:
     handoff_timeout_s: float = 5.0
     """How long a client that has replied waits for a worker with credit before it is closed:
     longer than a worker's restart, shorter than a person's patience."""
+    pressure: PressureSettings = field(default_factory=PressureSettings)
+    """When `adaptive` listeners ask for a second hello, and sources have a limit."""
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    """The limit per source."""

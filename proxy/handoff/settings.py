@@ -25,8 +25,8 @@ MESSAGE_BYTES_MAX = 64 * 1024
 a SEQPACKET message may not exceed), so one batch can be written while another is read."""
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
-"""A capsule of a legal connection stays below 256 KiB (a 64 KiB hello, its flight, unread and
-unsent bytes); four times that is a bug, not a client."""
+"""A capsule of a legal connection stays below 512 KiB (a 129 KiB hello, its flight, unread and
+unsent bytes); twice that is a bug, not a client."""
 
 WINDOW_MAX = 4096
 """Credit a receiver may have given: every answer to all of it fits one message (5 bytes each)."""

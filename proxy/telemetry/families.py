@@ -85,6 +85,18 @@ _FRONT = (
         "answer",
         "version",
     ),
+    _counter("vestibule_retries_returned_total", "Second hellos that brought their cookie back."),
+    _counter("vestibule_retries_refused_total", "Second hellos that were refused.", "reason"),
+    _gauge(
+        "vestibule_pressure_active",
+        "Fronts whose adaptive listeners answer by HelloRetryRequest now.",
+    ),
+    _counter(
+        "vestibule_pressure_changes_total",
+        "Times that pressure on a front began or ended, and what had begun it.",
+        "change",
+        "reason",
+    ),
     _counter(
         "vestibule_handshakes_total",
         "Handshakes finished by the client's verified reply.",
@@ -208,6 +220,13 @@ _CONFIGURATION = (
 _PROCESSES = (
     _gauge("vestibule_processes", "Processes that run.", "role"),
     _counter("vestibule_process_restarts_total", "Processes replaced after they died.", "role"),
+    _counter(
+        "vestibule_process_kills_total",
+        "Processes killed by the supervisor. stuck: without an answer for timeouts.stuck_s; "
+        "refused: unable to take the present configuration or a channel.",
+        "role",
+        "reason",
+    ),
     _gauge(
         "vestibule_event_loop_lag_seconds",
         "Longest delay of a timer on the process' event loop in the last seconds.",

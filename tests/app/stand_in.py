@@ -3,9 +3,9 @@ nothing, so that what is tested is the process side alone.
 
 A snapshot is JSON that tells them how to behave: `greeting` (shown to clients), `refuse` (a
 reason), `die` ("prepare" or "commit"), `silent` (never answers prepare), `gate` (prepares until
-that file exists), `linger` (drains until the deadline), `cut` (a front ends the first channel to
-each worker when it is answered). A front answers each client with one JSON line of facts and
-closes.
+that file exists, and makes another beside it), `linger` (drains until the deadline), `cut` (a front
+ends the first channel to each worker when it is answered), `spin` (a front never comes back from
+its first client). A front answers each client with one JSON line of facts and closes.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class StandIn:
             os.kill(os.getpid(), signal.SIGKILL)
         if loaded.get("silent"):
             time.sleep(600)
+        if loaded.get("gate"):
+            Path(loaded["gate"] + ".reached").touch()
         while loaded.get("gate") and not Path(loaded["gate"]).exists():
             time.sleep(0.01)
         if loaded.get("refuse"):
@@ -98,7 +100,10 @@ class StandInWorker(StandIn):
         channel = socket.socket(fileno=descriptor)
 
         def readable() -> None:
-            message = channel.recv(100)
+            try:
+                message = channel.recv(100)
+            except ConnectionResetError:  # the front died with our answer unread
+                message = b""
             if message:
                 channel.send(json.dumps([self.slot, os.getpid(), peer_role]).encode())
             else:
@@ -167,6 +172,8 @@ class StandInFront(StandIn):
             }
             with client:
                 client.sendall(json.dumps(facts).encode() + b"\n")
+            while self.snapshot.get("spin"):
+                pass
 
     def attach(
         self,

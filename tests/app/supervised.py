@@ -46,6 +46,7 @@ class Wishes:
     fronts: int = 1
     workers: int = 1
     drain_s: float = 10.0
+    stuck_s: float = 15.0
     admin: str | None = "127.0.0.1:0"
     socket: str | None = None
     front: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +75,7 @@ def desired(path: Path) -> Desired:
         ),
         processes={"front": wishes.fronts, "worker": wishes.workers},
         drain_s=wishes.drain_s,
+        stuck_s=wishes.stuck_s,
         admin=AdminAddresses(
             listen=None if wishes.admin is None else address(wishes.admin),
             socket=None if wishes.socket is None else Path(wishes.socket),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 from proxy.app.children import Child, child_environment
 from proxy.app.failures import ChildGone, Refusal
+from proxy.config import SystemUser
 from tests.app.supervised import STAND_IN, gone
+
+IDLE = ("/bin/sh", "-c", "exec sleep 600")
 
 
 async def test_its_life() -> None:
@@ -59,6 +64,84 @@ async def test_one_that_does_not_answer_costs_its_limit() -> None:
     assert (await child.query("metrics", 5.0)) != {}
     child.kill()
     await child.exited
+
+
+async def test_who_has_to_answer_whether_it_lives(tmp_path: Path) -> None:
+    child = Child("worker", 0, 1, STAND_IN)
+    seen = [child.excused]  # it starts
+    await child.started()
+    seen.append(child.excused)
+    gate = tmp_path / "gate"
+    preparing = asyncio.ensure_future(
+        child.prepare(1, json.dumps({"gate": str(gate)}).encode(), ())
+    )
+    await asyncio.sleep(0)
+    seen.append(child.excused)
+    gate.touch()
+    await preparing
+    seen.append(child.excused)
+    assert seen == [True, False, True, False]
+    child.ask_alive()
+    child.ask_alive()
+    assert child.unanswered == 2
+    await child.query("status", 5.0)  # it answers in order
+    assert child.unanswered == 0
+    child.kill("stuck")
+    child.kill("refused")
+    assert child.killed_for == "stuck"
+    await child.exited
+    assert child.excused
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Path:
+    """A directory that is ours alone, with an interpreter in it."""
+    (tmp_path / "python").symlink_to("/bin/sh")
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+def facts(pid: int) -> dict[str, list[str]]:
+    """What the kernel says of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_one_that_is_another_user_is_nothing_more() -> None:
+    user = SystemUser(name="some", uid=4711, gid=4712)
+    child = Child("front", 0, 1, IDLE, user)
+    try:
+        # It has been executed: Child returns, or raises, after that.
+        found = facts(child.pid)
+        assert found["Name"][0] in ("sh", "sleep")
+        assert found["Uid"] == ["4711"] * 4  # real, effective, saved, of the file system
+        assert found["Gid"] == ["4712"] * 4
+        assert found["Groups"] == []
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(found[kind][0], 16) == 0
+    finally:
+        child.kill()
+        await child.exited
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_one_whose_user_cannot_execute_us(hidden: Path) -> None:
+    program = hidden / "python"
+    user = SystemUser(name="some", uid=4711, gid=4712)
+    with pytest.raises(PermissionError, match=f"Permission denied: {program}, as some"):
+        Child("front", 0, 1, (str(program),), user)
+
+
+async def test_one_without_a_user_of_its_own_is_who_we_are() -> None:
+    child = Child("front", 0, 1, IDLE)
+    try:
+        ours, found = facts(os.getpid()), facts(child.pid)
+        for name in ("Uid", "Gid", "Groups"):
+            assert found[name] == ours[name]
+    finally:
+        child.kill()
+        await child.exited
 
 
 async def test_one_that_cannot_start() -> None:

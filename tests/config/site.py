@@ -14,7 +14,7 @@ BASE = """\
 listeners:
   - name: public
     bind: ["127.0.0.1:8443"]
-    answer: direct
+    answer: adaptive
     server_names:
       - names: [example.org]
         default: true

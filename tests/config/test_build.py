@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
+
+import pytest
 
 from proxy.config import NameSettings, RouteSettings
-from proxy.config.configuration import DRAIN_TIMEOUT_S
+from proxy.config.configuration import DRAIN_TIMEOUT_S, STUCK_TIMEOUT_S
 from proxy.config.model import ConfigurationFile
-from proxy.front import AnswerPolicy, Form, FrontSettings, ListenerSettings, TlsSettings
+from proxy.front import (
+    AnswerPolicy,
+    Form,
+    FrontSettings,
+    ListenerSettings,
+    PressureSettings,
+    SourceSettings,
+    TlsSettings,
+)
 from proxy.http import HttpSettings
 from proxy.telemetry import LoggingSettings
 from proxy.upstream import BackendSettings
-from tests.config.site import BASE, Site
+from tests.config.site import BASE, Site, replaced
 
 # Every value differs from its default and from all others of its section.
 EVERYTHING = """\
 listeners:
   - name: public
     bind: ["127.0.0.1:8443", "unix:public.sock"]
+    answer: direct
     dual_stack: true
     backlog: 11
     tls: {suites: [TLS_AES_256_GCM_SHA384], groups: [SECP256R1, X25519], prefer: server}
@@ -43,10 +55,13 @@ backends:
 processes: {fronts: 2, workers: 3}
 timeouts:
   {hello_s: 1, reply_s: 2, handshake_s: 2.5, handoff_s: 4, request_head_s: 5, request_body_s: 6,
-   client_idle_s: 7, client_write_s: 8, tunnel_idle_s: 9, lingering_s: 10, drain_s: 11}
+   client_idle_s: 7, client_write_s: 8, tunnel_idle_s: 9, lingering_s: 10, drain_s: 11,
+   stuck_s: 12}
 limits:
   {hello_bytes: 1KiB, half_open: 2, partial_hello_bytes: 3, head_bytes: 5,
    request_line_bytes: 6, fields: 7, request_body_bytes: 8}
+pressure: {half_open: 1, lag_s: 2, answers_per_s: 3, abandoned_share: 0.4, calm_s: 5}
+sources: {half_open_limit: 1, exempt: [10.0.0.0/8, "2001:db8::/32", 192.0.2.1]}
 http: {attempts: 1, forwarding: "off", trust_request_id: true, via: me, upgrades: [A, b]}
 admin: {listen: null, socket: run/admin.sock}
 logging: {level: debug, format: console, access: "off", file: a.log, access_file: /b.log}
@@ -58,12 +73,19 @@ def test_what_fronts_do(site: Site) -> None:
     front = configuration.front
     public, internal = front.listeners
     assert front.handoff_timeout_s == 4
+    assert front.pressure == PressureSettings(
+        half_open=1, lag_s=2, answers_per_s=3, abandoned_share=0.4, calm_s=5
+    )
+    networks = ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")
+    assert front.sources == SourceSettings(
+        half_open_limit=1, exempt=tuple(ip_network(each) for each in networks)
+    )
     assert [str(address) for address in public.bind] == [
         "127.0.0.1:8443",
         f"unix:{site.directory}/public.sock",
     ]
     assert (public.name, public.dual_stack, public.backlog) == ("public", True, 11)
-    assert public.answer is AnswerPolicy.DIRECT
+    assert (public.answer, internal.answer) == (AnswerPolicy.DIRECT, AnswerPolicy.ADAPTIVE)
     assert public.tls == TlsSettings(
         suites=("TLS_AES_256_GCM_SHA384",), groups=("SECP256R1", "X25519"), prefer="server"
     )
@@ -78,6 +100,12 @@ def test_what_fronts_do(site: Site) -> None:
     assert [entry.default for entry in entries] == [False, True, False]
     assert [entry.form for entry in entries] == [Form.HTTP, Form.TCP, Form.TCP]
     assert [entry.alpn for entry in entries] == [(), (), ("imap",)]
+
+
+@pytest.mark.parametrize("answer", AnswerPolicy)
+def test_how_hellos_are_answered(site: Site, answer: AnswerPolicy) -> None:
+    (listener,) = site.load(replaced(4, f"    answer: {answer.value}")).front.listeners
+    assert listener.answer is answer
 
 
 def test_what_workers_do_with_names(site: Site) -> None:
@@ -139,6 +167,7 @@ def test_processes_admin_and_logging(site: Site) -> None:
     configuration = site.load(EVERYTHING)
     processes, admin = configuration.processes, configuration.admin
     assert (processes.fronts, processes.workers, processes.drain_timeout_s) == (2, 3, 11)
+    assert processes.stuck_timeout_s == 12
     assert (admin.listen, admin.socket) == (None, f"{site.directory}/run/admin.sock")
     assert configuration.logging == LoggingSettings(
         level="debug",
@@ -163,6 +192,7 @@ def test_defaults_are_those_of_the_layers(site: Site) -> None:
     assert configuration.processes.fronts == 1
     assert configuration.processes.workers == len(os.sched_getaffinity(0))
     assert configuration.processes.drain_timeout_s == DRAIN_TIMEOUT_S
+    assert configuration.processes.stuck_timeout_s == STUCK_TIMEOUT_S
     assert str(configuration.admin.listen) == "127.0.0.1:9180"
     assert configuration.admin.socket == "/run/vestibule/admin.sock"
 

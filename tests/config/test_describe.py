@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from datetime import UTC, datetime
 
 from proxy.config import check
@@ -27,7 +28,7 @@ def test_a_good_file(site: Site) -> None:
         shown,
         "    www.example.org/api -> app",
         "    */ -> app",
-        "listener internal: 127.0.0.1:9443 (direct)",
+        "listener internal: 127.0.0.1:9443 (adaptive)",
         "  (default)",
         shown,
         "    tcp -> app",
@@ -52,6 +53,13 @@ def test_how_backends_are_trusted(site: Site) -> None:
     for text, line in trust.items():
         site.path.write_text(text)
         assert line in check(site.path).summary
+
+
+def test_whom_fronts_run_as(site: Site) -> None:
+    user = next(each.pw_name for each in pwd.getpwall() if each.pw_uid != 0)
+    text = replaced(4, "    answer: retry")
+    site.path.write_text(f"{text}processes: {{keyless_user: {user}, workers: 2}}\n")
+    assert check(site.path).summary[0] == f"processes: 1 front(s) as {user}, 2 worker(s)"
 
 
 def test_a_bad_file(site: Site) -> None:

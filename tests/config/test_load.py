@@ -15,6 +15,7 @@ from tests.config.site import BASE, Site, authority, in_days, replaced
 AT_NAME = "listeners[0].server_names[0]"
 AT_ADDRESS = 'expected an address as "IPV4:PORT", "[IPV6]:PORT" or "unix:PATH", found'
 AT_SERVER = "expected a server as https://HOST[:PORT] or http://HOST[:PORT], found"
+NETWORK = 'a network as "192.0.2.0/24" or "2001:db8::/32"'
 ONLY_REQUESTS = "nothing after it: paths come from the request"
 
 # Number of the line, what stands there instead, what is wrong.
@@ -137,14 +138,47 @@ CASES: list[tuple[int, str, list[str]]] = [
             '17:32: logging.level: expected "debug", "info", "warning" or "error", found "INFO"',
         ],
     ),
+    (
+        16,
+        '    servers: ["https://10.0.0.5"]\n'
+        "pressure: {half_open: 0, lag_s: 0, abandoned_share: 1.5, calm_s: 86401}\n"
+        "sources: {half_open_limit: 0, exempt: 10.0.0.0/8}",
+        [
+            "17:23: pressure.half_open: expected at least 1, found 0",
+            "17:33: pressure.lag_s: expected more than 0, found 0",
+            "17:53: pressure.abandoned_share: expected at most 1, found 1.5",
+            "17:66: pressure.calm_s: expected at most 86400, found 86401",
+            "18:28: sources.half_open_limit: expected at least 1, found 0",
+            "18:39: sources.exempt: expected a list, found text",
+        ],
+    ),
     # Forms
     (
-        4,
-        "    answer: retry",
+        16,
+        '    servers: ["https://10.0.0.5"]\n'
+        'sources: {half_open_limit: 1, exempt: [office, "10.0.0.1/8", "2001:db8::1"]}',
         [
-            '4:13: listeners[0].answer: expected "direct", found "retry";'
-            " retry and adaptive come with the next release"
+            f'17:40: sources.exempt[0]: expected {NETWORK}, found "office"',
+            "17:48: sources.exempt[1]: expected a network's first address,"
+            ' found "10.0.0.1/8"; did you mean "10.0.0.0/8"?',
+            "17:62: sources.exempt[2]: expected an IPv6 network of /64 or larger,"
+            ' found "2001:db8::1"; a source is a whole /64',
         ],
+    ),
+    (
+        16,
+        '    servers: ["https://10.0.0.5"]\nprocesses: {keyless_user: no such user}',
+        [
+            "17:27: processes.keyless_user: expected null, or `answer: retry` in every listener,"
+            ' found "no such user"; listeners[0] has `answer: adaptive`',
+            "17:27: processes.keyless_user: expected the name of a user of this system,"
+            ' found "no such user"',
+        ],
+    ),
+    (
+        4,
+        "    answer: auto",
+        ['4:13: listeners[0].answer: expected "direct", "retry" or "adaptive", found "auto"'],
     ),
     (
         4,
@@ -152,14 +186,6 @@ CASES: list[tuple[int, str, list[str]]] = [
         [
             '4:29: listeners[0].tls.versions[1]: expected "1.3", found "1.2";'
             " TLS 1.2 comes with a later release"
-        ],
-    ),
-    (
-        4,
-        "    answer: adaptive",
-        [
-            '4:13: listeners[0].answer: expected "direct", found "adaptive";'
-            " retry and adaptive come with the next release"
         ],
     ),
     (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+
 import pytest
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -10,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from proxy.config import SystemUser
 from tests.certs import Issued, ThrowAwayCa
 from tests.config.site import BASE, Site, authority, in_days, issued, replaced
 
@@ -143,3 +146,14 @@ def test_authorities_that_cannot_be_read(site: Site) -> None:
     servers = '    servers: ["https://10.0.0.5"]\n    tls: {ca_file: example.org.key}'
     (problem,) = site.problems(replaced(16, servers))
     assert problem.startswith("17:20: backends.app.tls.ca_file: expected PEM certificates, found")
+
+
+def test_the_user_of_keyless_fronts_is_looked_up(site: Site) -> None:
+    found = next(each for each in pwd.getpwall() if each.pw_uid != 0)
+    text = replaced(4, "    answer: retry") + "processes: {keyless_user: %s}\n"
+    assert site.load(text % found.pw_name).processes.keyless_user == SystemUser(
+        name=found.pw_name, uid=found.pw_uid, gid=found.pw_gid
+    )
+    assert site.problems(text % pwd.getpwuid(0).pw_name) == [
+        '17:27: processes.keyless_user: expected a user without root\'s rights, found "root"'
+    ]

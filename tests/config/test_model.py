@@ -22,7 +22,9 @@ from proxy.config.model import (
     HttpSection,
     LimitsSection,
     LoggingSection,
+    PressureSection,
     ProcessesSection,
+    SourcesSection,
     TimeoutsSection,
 )
 from proxy.config.shape import adapter, json_schema
@@ -113,6 +115,8 @@ def test_the_full_file_shows_the_defaults() -> None:
         "processes": ProcessesSection(),
         "timeouts": TimeoutsSection(),
         "limits": LimitsSection(),
+        "pressure": PressureSection(),
+        "sources": SourcesSection(),
         "http": HttpSection(),
         "admin": AdminSection(),
         "logging": LoggingSection(),

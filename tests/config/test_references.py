@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+
 import pytest
 
 from tests.config.site import BASE, Site, replaced
@@ -192,6 +194,43 @@ def test_a_sockets_path_has_the_kernels_limit_once_it_is_whole(site: Site) -> No
     ]
     longest = 107 - len(f"{site.directory}/")
     assert site.problems(replaced(3, f'    bind: ["unix:{"s" * longest}"]')) == []
+
+
+RETRY = replaced(4, "    answer: retry")
+USER = next(each.pw_name for each in pwd.getpwall() if each.pw_uid != 0)
+KEYLESS = f"processes: {{keyless_user: {USER}}}\n"
+HOLDS_KEYS = (
+    "17:27: processes.keyless_user: expected null, or `answer: retry` in every listener,"
+    f' found "{USER}"; listeners[{{}}] has `answer: {{}}`'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (RETRY + KEYLESS, []),
+        (BASE + "processes: {keyless_user: null}\n", []),
+        (BASE + KEYLESS, [HOLDS_KEYS.format(0, "adaptive")]),
+        (RETRY.replace("retry", "direct") + KEYLESS, [HOLDS_KEYS.format(0, "direct")]),
+        # One that says nothing is adaptive.
+        (
+            with_second_listener().replace("answer: adaptive", "answer: retry") + KEYLESS,
+            [HOLDS_KEYS.format(1, "adaptive").replace("17:", "23:")],
+        ),
+    ],
+)
+def test_only_fronts_without_keys_run_as_another_user(
+    site: Site, text: str, problems: list[str]
+) -> None:
+    assert site.problems(text) == problems
+
+
+def test_an_exemption_from_no_limit_is_cautioned(site: Site) -> None:
+    exempt = "exempt: [10.0.0.0/8]"
+    assert site.cautions(BASE + f"sources: {{{exempt}, half_open_limit: 8}}\n") == []
+    assert site.cautions(BASE + f"sources: {{{exempt}}}\n") == [
+        "17:19: sources.exempt: without half_open_limit there is no limit"
+    ]
 
 
 def test_entries_are_counted_as_far_as_a_connection_can_tell(

@@ -25,7 +25,7 @@ from proxy.config import (
     read_worker_snapshot,
     worker_snapshot,
 )
-from proxy.front import ListenerSettings, build_policy
+from proxy.front import AnswerPolicy, ListenerSettings, build_policy
 from proxy.tls import Secret
 from tests.config.site import Site, authority, in_days, issued
 from tests.config.test_build import EVERYTHING
@@ -40,6 +40,17 @@ def configuration(site: Site) -> Configuration:
     return site.load(
         text.replace("{cert_file: e", "{cert_file: rsa.pem, key_file: rsa.key}, {cert_file: e")
     )
+
+
+@pytest.fixture
+def mixed(site: Site) -> Configuration:
+    """A listener whose front signs, and one whose front answers by retry, each with its own key."""
+    site.certificate("internal", authority().issue(["a.org"], not_after=in_days(60)))
+    text = EVERYTHING.replace("certificates: *certificates", f"certificates: {INTERNAL}")
+    return site.load(text.replace('"127.0.0.1:9443"]', '"127.0.0.1:9443"]\n    answer: retry'))
+
+
+INTERNAL = "[{cert_file: internal.pem, key_file: internal.key}]"
 
 
 def texts(value: object) -> Iterator[bytes]:
@@ -68,6 +79,7 @@ def private_forms(pem: bytes) -> Iterator[bytes]:
 
 def test_a_worker_reads_what_was_written(configuration: Configuration) -> None:
     snapshot = read_worker_snapshot(worker_snapshot(configuration))
+    assert snapshot.retry == ()
     assert snapshot.names == configuration.names
     assert snapshot.backends == configuration.backends
     assert snapshot.http == configuration.http
@@ -141,9 +153,49 @@ def test_a_front_gets_nothing_of_backends(configuration: Configuration) -> None:
     assert any(authority().pem in text for text in worker)
 
 
+def test_of_a_retry_listener_a_front_gets_no_name_and_no_certificate(mixed: Configuration) -> None:
+    data = front_snapshot(mixed)
+    public, internal = read_front_snapshot(data).front.listeners
+    assert len(keys((public,))) == 1
+    assert internal == replace(mixed.front.listeners[1], server_names=())
+    everything = [data, *texts(json.loads(data))]
+    (pem,) = set(keys(mixed.front.listeners[1:]))
+    chain = mixed.front.listeners[1].server_names[0].certificates[0].chain_pem
+    for form in (*private_forms(pem), chain, b"internal.pem", b"a.org"):
+        assert not any(form in text for text in everything)
+    # The search would find them: the worker's bytes have them.
+    worker = list(texts(json.loads(worker_snapshot(mixed))))
+    for form in (pem, chain, b"internal.pem", b"a.org"):
+        assert any(form in text for text in worker)
+    policy = build_policy(internal)
+    assert (policy.names, policy.wildcards, policy.default) == ({}, {}, None)
+
+
+def test_a_worker_gets_the_keys_of_retry_listeners_alone(mixed: Configuration) -> None:
+    data = worker_snapshot(mixed)
+    (found,) = read_worker_snapshot(data).retry
+    assert found.index == 1
+    assert repr(without_keys(found.listener)) == repr(without_keys(mixed.front.listeners[1]))
+    assert keys((found.listener,)) == keys(mixed.front.listeners[1:])
+    everything = [data, *texts(json.loads(data))]
+    for pem in set(keys(mixed.front.listeners[:1])):
+        for form in private_forms(pem):
+            assert not any(form in text for text in everything)
+
+
+def test_every_key_is_of_one_role(mixed: Configuration) -> None:
+    front = read_front_snapshot(front_snapshot(mixed)).front.listeners
+    worker = tuple(one.listener for one in read_worker_snapshot(worker_snapshot(mixed)).retry)
+    assert not set(keys(front)) & set(keys(worker))
+    assert set(keys(front)) | set(keys(worker)) == set(keys(mixed.front.listeners))
+
+
 def test_no_repr_shows_a_key(configuration: Configuration) -> None:
-    snapshot = read_front_snapshot(front_snapshot(configuration))
-    for shown in (repr(configuration), repr(snapshot), f"{snapshot}"):
+    retry = replace(configuration.front.listeners[0], answer=AnswerPolicy.RETRY)
+    keyless = replace(configuration, front=replace(configuration.front, listeners=(retry,)))
+    front = read_front_snapshot(front_snapshot(configuration))
+    worker = read_worker_snapshot(worker_snapshot(keyless))
+    for shown in (repr(configuration), repr(front), f"{front}", repr(worker)):
         assert "CERTIFICATE" in shown
         assert "PRIVATE" not in shown
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import threading
 from pathlib import Path
 
 import pytest
 
+from proxy.config import SystemUser
 from proxy.config.errors import Unfit
 from proxy.config.sources import LIMIT_BYTES, Sources
 
@@ -103,3 +105,26 @@ def test_a_secrets_file_that_is_no_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pass").write_bytes(b"x" * 5000)
     with pytest.raises(Unfit, match="at most 4096 bytes"):
         Sources(tmp_path).passphrase(file="pass", env=None)
+
+
+def test_a_user_is_found_by_name() -> None:
+    found = next(each for each in pwd.getpwall() if each.pw_uid != 0)
+    assert Sources(Path()).user(found.pw_name) == SystemUser(
+        name=found.pw_name, uid=found.pw_uid, gid=found.pw_gid
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("no such user", "the name of a user of this system"),
+        ("", "the name of a user of this system"),
+        ("a\0b", "the name of a user of this system"),
+        ("\ud800", "the name of a user of this system"),
+        (pwd.getpwuid(0).pw_name, "a user without root's rights"),
+    ],
+)
+def test_a_user_who_cannot_be_taken(name: str, expected: str) -> None:
+    with pytest.raises(Unfit) as caught:
+        Sources(Path()).user(name)
+    assert caught.value.expected == expected

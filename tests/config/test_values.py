@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +199,45 @@ def test_short_texts(check: object, good: list[str], bad: list[str]) -> None:
             check(text)
 
 
+@pytest.mark.parametrize(
+    ("written", "network"),
+    [
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+        ("2001:db8:0:1::/64", "2001:db8:0:1::/64"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_networks_of_sources(written: str, network: str) -> None:
+    assert values.source_network(written) == ip_network(network)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("office", "a network as"),
+        ("", "a network as"),
+        ("10.0.0.0/33", "a network as"),
+        ("10.0.0.0/", "a network as"),
+        ("/8", "a network as"),
+        ("fe80::%eth0/64", "a network as"),
+        (8, "a network as"),
+        (None, "a network as"),
+        ("10.0.0.1/8", "first address"),
+        ("2001:db8::1/32", "first address"),
+        ("2001:db8::/65", "/64 or larger"),
+        ("::ffff:10.0.0.0/104", "/64 or larger"),
+    ],
+)
+def test_what_is_no_network_of_sources(written: object, said: str) -> None:
+    with pytest.raises(Unfit, match=said) as caught:
+        values.source_network(written)
+    assert ("IPv4" in caught.value.hint) is ("ffff" in str(written))
+
+
 def test_workers_are_counted_or_auto() -> None:
     assert [values.worker_count(value) for value in ("auto", 1, 256)] == ["auto", 1, 256]
     for value in (0, 257, True, "2", None, 1.0):
@@ -208,7 +249,13 @@ def test_workers_are_counted_or_auto() -> None:
 def test_any_text_is_a_value_or_unfit(text: str) -> None:
     for check in (
         *(values.size_bytes, values.label, values.server_name, values.bind_address),
-        *(values.server_url, values.path_prefix, values.application_protocol, values.token),
+        *(
+            values.source_network,
+            values.server_url,
+            values.path_prefix,
+            values.application_protocol,
+            values.token,
+        ),
     ):
         try:
             check(text)

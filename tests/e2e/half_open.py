@@ -1,17 +1,17 @@
 """Clients that say hello, read the answer, and then nothing more: thousands in one process.
 
-    python -m tests.e2e.half_open PORT COUNT SOURCE SNI KIND
+    python -m tests.e2e.half_open PORT COUNT SOURCE SNI KIND MOMENT
 
-Opens COUNT connections to 127.0.0.1:PORT from addresses SOURCE and above, sends a hello on each
-(of KIND `small` or `browser`; every one with its own random, session id and key shares) and writes
-two JSON lines: one when all are answered, one when the server has ended all of them. Standard
-input's end stops it before that.
+Opens COUNT connections to 127.0.0.1:PORT from addresses SOURCE and above and sends a hello of KIND
+on each. At MOMENT `first` they fall silent whatever the answer is; at `second` those who are asked
+to say hello again do so first, with the cookie. Two JSON lines are written: one when all have had
+their last answer, one when the server has ended all of them. Standard input's end stops it before
+that.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import select
 import socket
@@ -19,27 +19,22 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
-
-from proxy.wire import NamedGroup
 from tests.e2e.deployment import LIMIT_S
-from tests.tls.hello import Hello, Share
+from tests.e2e.hellos import Hellos, Pair, is_retry, second_hello
 
-__all__ = ["SIZES", "Answered", "Ended", "HalfOpenClients", "hello_maker"]
+__all__ = ["FIRST", "SECOND", "Answered", "Ended", "HalfOpenClients"]
 
-SIZES = {"small": 300, "browser": 2013}
-"""Bytes of a hello with its record header; the second is what Chromium 156 sends."""
+FIRST, SECOND = "first", "second"
+"""Behind which hello they fall silent."""
 
 _AT_ONCE = 64
 _PER_SOURCE = 4096
 """Connections from one address: far below the range of ephemeral ports."""
 _LONGEST_S = 60.0
-_PADDING = 21  # RFC 7685
-_RANDOM_AT = 5 + 4 + 2
 _RESET = struct.pack("ii", 1, 0)
 _IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); the socket module does not name it
 _HANDSHAKE = b"\x16"
@@ -47,9 +42,11 @@ _HANDSHAKE = b"\x16"
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """All clients have the server's flight, or failed."""
+    """All clients have their last answer, or failed."""
 
     answered: int
+    retried: int
+    """Of these, who was answered by a HelloRetryRequest first."""
     failed: int
     seconds: float
     hello_bytes: int
@@ -64,49 +61,25 @@ class Ended:
     last_s: float
 
 
-def hello_maker(kind: str, server_name: str) -> Callable[[], bytes]:
-    """Makes hellos of the kind, no two alike in what must be fresh."""
-    x25519 = Share(NamedGroup.X25519, os.urandom(32), lambda _: b"")
-    shares = [x25519]
-    if kind == "browser":
-        hybrid = os.urandom(1184) + os.urandom(32)
-        shares.insert(0, Share(NamedGroup.X25519MLKEM768, hybrid, lambda _: b""))
-    hello = Hello(
-        random=os.urandom(32),
-        session_id=os.urandom(32),
-        shares=shares,
-        server_name=server_name.encode(),
-        alpn=[b"http/1.1"],
-    )
-    hello.extra = [(_PADDING, bytes(SIZES[kind] - len(hello.records()) - 4))]
-    template = bytearray(hello.records())
-    assert len(template) == SIZES[kind]
-    places = [template.index(share.key_exchange) for share in shares]
-
-    def make() -> bytes:
-        template[_RANDOM_AT : _RANDOM_AT + 32] = os.urandom(32)
-        template[_RANDOM_AT + 33 : _RANDOM_AT + 65] = os.urandom(32)
-        for share, at in zip(shares, places, strict=True):
-            size = len(share.key_exchange)
-            # Any 32 bytes are an X25519 key; an ML-KEM key has to be a real one.
-            key = (
-                b"" if size == 32 else MLKEM768PrivateKey.generate().public_key().public_bytes_raw()
-            )
-            template[at : at + size] = key + os.urandom(32)
-        return bytes(template)
-
-    return make
-
-
 class HalfOpenClients:
     """One such process; `with` bounds its life."""
 
     def __init__(
-        self, port: int, count: int, source: str, kind: str, *, server_name: str = "localhost"
+        self,
+        port: int,
+        count: int,
+        source: str,
+        kind: str,
+        *,
+        moment: str = FIRST,
+        server_name: str = "localhost",
     ) -> None:
         command = [sys.executable, "-m", "tests.e2e.half_open", str(port), str(count), source]
         self._process = subprocess.Popen(
-            [*command, server_name, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, server_name, kind, moment],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def answered(self) -> Answered:
@@ -133,14 +106,16 @@ class HalfOpenClients:
 class _Clients:
     """All connections of this process."""
 
-    def __init__(self, port: int, source: str, hellos: Sequence[bytes]) -> None:
+    def __init__(self, port: int, source: str, pairs: Sequence[Pair], moment: str) -> None:
         self._port = port
-        self._count = len(hellos)
+        self._count = len(pairs)
         self._source = int.from_bytes(socket.inet_aton(source))
-        self._hellos = hellos
+        self._pairs = pairs
+        self._echoes = moment == SECOND
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
-        self._said_hello: set[int] = set()
+        self._said: dict[int, Pair] = {}
+        self._retried: set[int] = set()
         self._answered_at: dict[int, float] = {}
         self._failed = 0
 
@@ -154,8 +129,9 @@ class _Clients:
             for descriptor, _ in self._epoll.poll(_LONGEST_S):
                 if descriptor not in self._answered_at:
                     self._advance(descriptor)
+        answered, retried = len(self._answered_at), len(self._retried)
         seconds = time.monotonic() - began
-        return Answered(len(self._answered_at), self._failed, seconds, len(self._hellos[0]))
+        return Answered(answered, retried, self._failed, seconds, len(self._pairs[0].first))
 
     def hold(self, stdin: int) -> Ended:
         """Stay silent until the server has ended every connection, or the input ends."""
@@ -181,16 +157,24 @@ class _Clients:
         self._epoll.register(client.fileno(), select.EPOLLOUT)
 
     def _advance(self, descriptor: int) -> None:
-        """The next step of a client that has no answer yet."""
-        if descriptor not in self._said_hello:
-            self._sockets[descriptor].send(self._hellos[len(self._said_hello)])
-            self._said_hello.add(descriptor)
+        """The next step of a client that has not had its last answer."""
+        pair = self._said.get(descriptor)
+        if pair is None:
+            pair = self._said[descriptor] = self._pairs[len(self._said)]
+            self._sockets[descriptor].send(pair.first)
             self._epoll.modify(descriptor, select.EPOLLIN)
-        elif self._receive(descriptor)[:1] == _HANDSHAKE:
-            self._answered_at[descriptor] = time.monotonic()
-        else:
+            return
+        received = self._receive(descriptor)
+        if received[:1] != _HANDSHAKE:
             self._failed += 1
             self._epoll.unregister(descriptor)
+            return
+        if is_retry(received):
+            self._retried.add(descriptor)
+            if self._echoes:
+                self._sockets[descriptor].send(second_hello(pair, received))
+                return
+        self._answered_at[descriptor] = time.monotonic()
 
     def _receive(self, descriptor: int) -> bytes:
         """What came; nothing at the end."""
@@ -200,12 +184,12 @@ class _Clients:
             return b""
 
 
-def _main(port: str, count: str, source: str, server_name: str, kind: str) -> None:
+def _main(port: str, count: str, source: str, server_name: str, kind: str, moment: str) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    make = hello_maker(kind, server_name)
+    hellos = Hellos(kind, server_name)
     # Made beforehand: the proxy shares this machine's cores with us.
-    clients = _Clients(int(port), source, [make() for _ in range(int(count))])
+    clients = _Clients(int(port), source, [hellos.make() for _ in range(int(count))], moment)
     print(json.dumps(asdict(clients.open())), flush=True)  # noqa: T201
     print(json.dumps(asdict(clients.hold(sys.stdin.fileno()))), flush=True)  # noqa: T201
 

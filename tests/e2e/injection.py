@@ -19,12 +19,15 @@ __all__ = ["ALL", "Injected", "install", "name_for", "source_of", "write_sitecus
 TARGETS = {
     # The front's events, its steps, and what it calls with a client in hand.
     "front": (
-        "proxy.front.front:Front._readable",
-        "proxy.front.front:Front._hello",
-        "proxy.front.front:Front._reply",
-        "proxy.front.front:Front._send",
-        "proxy.front.front:Front._offer",
-        "proxy.front.front:Front._refuse",
+        "proxy.front.handshakes:Handshakes.admit",
+        "proxy.front.handshakes:Handshakes._welcome",
+        "proxy.front.handshakes:Handshakes._readable",
+        "proxy.front.handshakes:Handshakes._first_hello",
+        "proxy.front.handshakes:Handshakes._reply",
+        "proxy.front.handshakes:Handshakes._lend",
+        "proxy.front.endings:Endings.refuse",
+        "proxy.front.outgoing:Outgoing.send",
+        "proxy.front.offers:Offers.offer",
         "proxy.front.five_tuple:FiveTuples.of",
         "proxy.front.answerer:Answerer.first_hello",
         "proxy.front.answerer:Answerer.reply",

@@ -24,10 +24,17 @@ class Ended(ConnectionError):
 class RawClient:
     """One connection to 127.0.0.1; `with` bounds its life."""
 
-    def __init__(self, port: int, *, source: str = "127.0.0.1", name: str = "localhost") -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        source: str = "127.0.0.1",
+        source_port: int = 0,
+        name: str = "localhost",
+    ) -> None:
         self.tls = Client(hello(server_name=name.encode()))
         self.socket = socket.create_connection(
-            ("127.0.0.1", port), timeout=LIMIT_S, source_address=(source, 0)
+            ("127.0.0.1", port), timeout=LIMIT_S, source_address=(source, source_port)
         )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

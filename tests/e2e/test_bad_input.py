@@ -35,6 +35,8 @@ def faulty(
     directory = tmp_path_factory.mktemp("faulty")
     environment = write_sitecustomize(tmp_path_factory.mktemp("site"))
     content = backend.settings(authority, authority.files())
+    # Tracebacks are slow to write: no pressure is to come of it, as raw clients know no retry.
+    content["listeners"][0]["answer"] = "direct"
     with Vestibule(
         directory, content, environment=environment, may_log_tracebacks=True
     ) as vestibule:

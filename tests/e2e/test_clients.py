@@ -33,15 +33,19 @@ SUITES = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY
 KEYS = ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "ed25519"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["adaptive", "retry"])
 def vestibule(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, backend: Backend
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    authority: Authority,
+    backend: Backend,
 ) -> Iterator[Vestibule]:
     """A proxy with a name for each kind of key, one with two of them, and a wildcard."""
     directory = tmp_path_factory.mktemp("vestibule")
     names = {f"{key}.localhost": [key] for key in KEYS}
     names |= {"several.localhost": ["ecdsa-p256", "rsa-2048"], "*.wild.localhost": ["ecdsa-p256"]}
     content = backend.settings(authority, authority.files())
+    content["listeners"][0]["answer"] = request.param
     content["listeners"][0]["server_names"] += [
         _server_name(directory, authority, name, keys) for name, keys in names.items()
     ]
@@ -104,9 +108,19 @@ def test_openssl_by_a_hello_retry_request(vestibule: Vestibule, authority: Autho
     assert output.count(", ClientHello") == 2
     assert "Server Temp Key: ECDH, prime256v1" in output
     after = vestibule.metrics()
-    for answer in ("retry", "direct"):
-        name = "vestibule_hellos_total"
-        assert after.value(name, answer=answer) == before.value(name, answer=answer) + 1
+    hellos, returned = "vestibule_hellos_total", "vestibule_retries_returned_total"
+    assert after.value(hellos, answer="retry") == before.value(hellos, answer="retry") + 1
+    assert after.value(hellos, answer="direct") == before.value(hellos, answer="direct")
+    assert after.value(returned) == before.value(returned) + 1
+
+
+def test_gnutls(vestibule: Vestibule, authority: Authority) -> None:
+    """It takes a HelloRetryRequest only with a group that it sent no share for."""
+    if shutil.which("gnutls-cli") is None:
+        pytest.skip("needs gnutls-cli")
+    command = ["gnutls-cli", "--port", str(vestibule.port), "--x509cafile", str(authority.file)]
+    command += ["--verify-hostname", "localhost", "--sni-hostname", "localhost", "127.0.0.1"]
+    assert SAID in run(command, REQUEST)
 
 
 @pytest.mark.requirement("A25", "A27")

@@ -70,6 +70,8 @@ async def test_an_answer_that_has_begun_is_completed(
             async with asyncio.timeout(LIMIT_S):
                 await slow.begun.acquire()
             assert await idle.end() == b""
+            status = await asyncio.to_thread(proxy.status)
+            assert (status["phase"], len(status["listeners"])) == ("draining", 1)
             with pytest.raises(ClientError):
                 await Client(proxy.port, context).connect()
             assert proxy.process.poll() is None

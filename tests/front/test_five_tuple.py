@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.front import Family, FiveTuples
+from proxy.front.five_tuple import SocketTuples
 
 
 def _accepted(
@@ -34,7 +35,10 @@ def test_protocol_both_addresses_and_both_ports(
         port = listener.getsockname()[1]
         client, accepted, peer = _accepted(listener, (target, port))
         with client, accepted:
-            key = FiveTuples(listener, kind).of(accepted.fileno(), peer)
+            key = FiveTuples(kind, listener).of(accepted.fileno(), peer)
+            # The same from the socket alone, and where nothing of its listener is known.
+            assert FiveTuples(kind, listener).of(accepted.fileno()) == key
+            assert SocketTuples().of(accepted.fileno()) == key
             source = client.getsockname()
             expected = (
                 socket.inet_pton(family, source[0])
@@ -53,7 +57,7 @@ def test_unix_connections_are_counted(tmp_path: Path) -> None:
         client, accepted, peer = _accepted(listener, str(tmp_path / "s"))
         with client, accepted:
             # Two sockets of one listener share a handshake table: their keys must not meet.
-            both = [FiveTuples(listener, Family.UNIX) for _ in range(2)]
+            both = [FiveTuples(Family.UNIX, listener) for _ in range(2)]
             keys = {tuples.of(accepted.fileno(), peer) for tuples in both * 2}
             assert len(keys) == 4
 
@@ -65,4 +69,4 @@ def test_a_closed_descriptor_is_an_error_and_not_a_key() -> None:
         accepted.close()
         client.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            FiveTuples(listener, Family.INET).of(number, peer)
+            FiveTuples(Family.INET, listener).of(number, peer)

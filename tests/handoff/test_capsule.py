@@ -36,9 +36,25 @@ ESTABLISHED = Established(
 @pytest.mark.requirement("A39", "A56", "A57")
 @pytest.mark.parametrize("context", [RETRIED, ESTABLISHED], ids=["retried", "established"])
 def test_round_trip(context: Retried | Established) -> None:
-    decoded = decode_capsule(encode_capsule(Capsule(9, context)))
-    assert decoded.generation == 9
+    decoded = decode_capsule(encode_capsule(Capsule(9, context, 513, 14.25)))
+    assert (decoded.generation, decoded.listener, decoded.remaining_s) == (9, 513, 14.25)
     assert encode_context(decoded.context) == encode_context(context)
+
+
+def test_the_bytes_are_those_of_the_struct() -> None:
+    data = encode_capsule(Capsule(0x01020304, RETRIED, 0x0506, 0x0708090A / 1000))
+    assert data == bytes(
+        [2, *(1, 2, 3, 4), *(5, 6), *(7, 8, 9, 10)],
+    ) + encode_context(RETRIED)
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "comes"),
+    [(0.0, 0.0), (-0.25, 0.0), (0.0004, 0.0), (1.2345, 1.234), (1e9, 0xFFFFFFFF / 1000)],
+)
+def test_time_left_is_of_milliseconds_and_never_negative(remaining_s: float, comes: float) -> None:
+    capsule = Capsule(9, RETRIED, 0, remaining_s)
+    assert decode_capsule(encode_capsule(capsule)).remaining_s == comes
 
 
 def test_every_truncation_and_a_byte_too_many_are_refused() -> None:
@@ -52,13 +68,14 @@ def test_every_truncation_and_a_byte_too_many_are_refused() -> None:
 
 def test_another_version_is_refused() -> None:
     data = encode_capsule(Capsule(9, ESTABLISHED))
-    with pytest.raises(ChannelError, match="version"):
-        decode_capsule(b"\2" + data[1:])
+    for version in (0, 1, 3):
+        with pytest.raises(ChannelError, match="version"):
+            decode_capsule(bytes([version]) + data[1:])
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_capsule_or_our_error(data: bytes) -> None:
-    for candidate in (data, b"\1" + data, encode_capsule(Capsule(1, ESTABLISHED))[:9] + data):
+    for candidate in (data, b"\2" + data, encode_capsule(Capsule(1, ESTABLISHED))[:15] + data):
         try:
             decode_capsule(candidate)
         except ChannelError:

@@ -108,6 +108,29 @@ def test_an_acceptance_that_cannot_go_out_is_reported_late() -> None:
         sink.deny(second.id, DenialReason.DRAINING)
 
 
+@pytest.mark.parametrize("unread", [False, True])
+def test_offers_of_a_front_that_died_are_dropped_unread(unread: bool) -> None:
+    """`unread`: it died with words of ours unread too, and the kernel reports that first."""
+    before = open_count()
+    front, theirs = channel_pair()
+    sink = Sink(theirs, WINDOW_8)
+    assert sink.flush()
+    if not unread:
+        assert answers(front) == [CreditFrame(8)]
+    with clients(2) as items:
+        descriptors = [descriptor for _, descriptor in items]
+        send_message(front, batch(1, 2), descriptors)
+        front.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        (closed,) = sink.receive()
+        assert isinstance(closed, Closed)
+        assert (closed.reason, closed.revoked) == (CloseReason.PEER_GONE, ())
+        sink.close()
+        assert [client.recv(1) for client, _ in items] == [b"", b""]
+    assert open_count() == before
+
+
 def test_an_acceptance_sent_by_a_later_one_is_reported_too() -> None:
     with ends() as (source, sink), clients(2) as items:
         for _, descriptor in items:

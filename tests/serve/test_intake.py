@@ -99,7 +99,7 @@ async def test_an_offer_is_accepted_and_served() -> None:
 async def test_what_cannot_be_served_stays_the_fronts(case: str) -> None:
     worker = Worker()
     source = _attached(worker)
-    payload = b"\2" + PAYLOAD[1:] if case == "unreadable" else PAYLOAD
+    payload = b"\0" + PAYLOAD[1:] if case == "unreadable" else PAYLOAD
     if case == "refused":
         worker.denial = DenialReason.OVERLOADED
     if case == "draining":
