@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -37,15 +38,22 @@ _GIVEN: set[int] = set()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago, and is nobody else's of this run."""
+    """A TCP port that was free a moment ago, and is nobody else's of this run.
+
+    Below those that the kernel gives to clients (ip_local_port_range): one of these may take it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311  not a secret
+        if port in _GIVEN:
+            continue
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _GIVEN:
-            _GIVEN.add(port)
-            return port
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        _GIVEN.add(port)
+        return port
 
 
 class Peer:

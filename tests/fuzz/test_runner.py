@@ -42,7 +42,8 @@ def test_a_finding(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert run(tmp_path / "found", "cookie") == 1
     output = capsys.readouterr().out
-    assert "AssertionError: redeemed" in output
+    # Which of the false cookies is met first is chance: one of random bytes cannot even be read.
+    assert "Uncaught Python exception" in output
     assert output.splitlines()[-1].endswith("1 finding")
     (reproducer,) = (tmp_path / "found" / "findings").iterdir()
     command = f"python -m tests.fuzz.replay cookie {reproducer}"
@@ -50,7 +51,7 @@ def test_a_finding(
     again = [sys.executable, *command.split()[1:]]
     failed = subprocess.run(again, capture_output=True, text=True, cwd=ROOT)
     assert failed.returncode == 1
-    assert "AssertionError: redeemed" in failed.stderr
+    assert "Traceback" in failed.stderr
     broken.unlink()
     mended = subprocess.run(again, capture_output=True, text=True, cwd=ROOT)
     assert mended.returncode == 0, mended.stderr
