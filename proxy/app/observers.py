@@ -69,7 +69,7 @@ class ConnectionMetrics:
 
 
 class HttpObserver:
-    """One client connection's requests."""
+    """The requests of client connections that have their TLS facts in common."""
 
     __slots__ = ("_access", "_requests", "_tls")
 

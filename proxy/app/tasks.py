@@ -7,7 +7,7 @@ the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -21,14 +21,23 @@ class Tasks:
     """Background tasks of one owner."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Callable[[asyncio.Task[None]], None] | None] = {}
 
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` in the background."""
+    def start(
+        self,
+        work: Coroutine[Any, Any, None],
+        name: str,
+        ended: Callable[[asyncio.Task[None]], None] | None = None,
+    ) -> asyncio.Task[None]:
+        """Run `work` in the background; `ended` is told of its task at the end."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
+        self._running[task] = ended
         task.add_done_callback(self._ended)
         return task
+
+    def __len__(self) -> int:
+        """Those that have not ended."""
+        return len(self._running)
 
     async def cancel(self) -> None:
         """Cancel everything and wait until it has ended."""
@@ -38,7 +47,9 @@ class Tasks:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        ended = self._running.pop(task, None)
+        if ended is not None:
+            ended(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=error)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -29,6 +29,7 @@ from proxy.http import ClientFacts, HttpConnection
 from proxy.serve import Arrival, Intake, serve_tcp
 from proxy.telemetry import TlsFacts
 from proxy.tls import Connection, Established, Retried
+from proxy.wire import CipherSuite
 
 __all__ = ["WorkerRole"]
 
@@ -45,13 +46,15 @@ class WorkerRole:
         self._upstream = UpstreamMetrics(self._telemetry.metrics)
         self._requests = RequestMetrics(self._telemetry.metrics)
         self._ends = ConnectionMetrics(self._telemetry.metrics)
+        self._observer = lru_cache(maxsize=1024)(self._new_observer)
         self._intake = Intake(self._check, self._serve, ChannelSettings())
         self._generations: dict[int, WorkerGeneration] = {}
         self._prepared: dict[int, WorkerGeneration] = {}
         self._current: WorkerGeneration | None = None
-        self._connections: dict[asyncio.Task[None], HttpConnection | None] = {}
-        self._descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._http: set[HttpConnection] = set()
+        self._connections_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._retried = RetriedClients(self._start, self._telemetry.metrics, self._room)
+        # One for each connection that is served.
         self._tasks = Tasks()
         self._empty = asyncio.Event()
         self._draining = False
@@ -129,23 +132,20 @@ class WorkerRole:
 
     def _start(self, descriptor: int, context: Established, number: int) -> None:
         """Serve a client that has replied, to its front or to us."""
-        generation = self._generations[number]
-        work = self._serve_connection(descriptor, context, generation)
-        task = self._tasks.start(work, "connection")
-        self._connections.setdefault(task, None)
-        task.add_done_callback(self._ended)
+        work = self._serve_connection(descriptor, context, self._generations[number])
+        self._tasks.start(work, "connection", self._ended)
         self._hold()
 
     def _clients(self) -> int:
-        return len(self._connections) + len(self._retried)
+        return len(self._tasks) + len(self._retried)
 
     def _room(self) -> int:
         """For half-open clients: if all of them reply, each can have one toward its backend."""
-        return self._descriptors_max // 2 - len(self._connections)
+        return self._connections_max - len(self._tasks)
 
     def _hold(self) -> None:
         # Idle clients must not take the descriptors that requests need toward backends.
-        self._intake.hold(len(self._connections) >= self._descriptors_max // 2)
+        self._intake.hold(len(self._tasks) >= self._connections_max)
 
     async def _serve_connection(
         self, descriptor: int, context: Established, generation: WorkerGeneration
@@ -157,41 +157,43 @@ class WorkerRole:
             raise
         stream = Stream(descriptor, session, unsent=context.unsent)
         generation.connections += 1
+        name = generation.names[context.name_index]
         try:
-            await self._serve_stream(stream, generation, context)
+            if name.form is Form.TCP and name.tcp_backend is not None:
+                backend = generation.backends[name.tcp_backend]
+                idle_s = generation.snapshot.http.tunnel_idle_timeout_s
+                self._ends.tcp_ended(name.tcp_backend, await serve_tcp(stream, backend, idle_s))
+            else:
+                await self._serve_http(stream, context, generation)
         finally:
             stream.abort()  # where a bug of ours has left it open
             generation.connections -= 1
 
-    async def _serve_stream(
-        self, stream: Stream, generation: WorkerGeneration, context: Established
+    async def _serve_http(
+        self, stream: Stream, context: Established, generation: WorkerGeneration
     ) -> None:
-        name = generation.names[context.name_index]
-        facts = _facts(stream.descriptor)
-        if name.form is Form.TCP and name.tcp_backend is not None:
-            backend = generation.backends[name.tcp_backend]
-            idle_s = generation.snapshot.http.tunnel_idle_timeout_s
-            self._ends.tcp_ended(name.tcp_backend, await serve_tcp(stream, backend, idle_s))
-            return
-        observer = HttpObserver(
-            self._requests,
-            self._telemetry.access,
-            TlsFacts("1.3", context.suite.name, context.server_name),
-        )
         connection = HttpConnection(
-            stream, facts, generation.routes[name.index], generation.snapshot.http, observer
+            stream,
+            _facts(stream),
+            generation.routes[context.name_index],
+            generation.snapshot.http,
+            self._observer(context.suite, context.server_name),
         )
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections[task] = connection
         if self._draining:
             connection.drain()
-        await connection.run()
+        self._http.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._http.discard(connection)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._connections.pop(task, None)
+    def _new_observer(self, suite: CipherSuite, server_name: str | None) -> HttpObserver:
+        tls = TlsFacts("1.3", suite.name, server_name)
+        return HttpObserver(self._requests, self._telemetry.access, tls)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
         self._hold()
-        if not self._connections:
+        if not self._tasks:
             self._empty.set()
 
     def _refreshed(self) -> None:
@@ -240,9 +242,8 @@ class WorkerRole:
         """Deny what is new, let handshakes and requests end, close what is left at the deadline."""
         self._draining = True
         self._intake.drain()
-        for connection in list(self._connections.values()):
-            if connection is not None:
-                connection.drain()
+        for connection in list(self._http):
+            connection.drain()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._left(deadline_s)
@@ -257,7 +258,7 @@ class WorkerRole:
     async def _left(self, deadline_s: float) -> None:
         """Wait until nobody is here: first for those who can still become connections."""
         await self._retried.drained(deadline_s)
-        if self._connections:
+        if self._tasks:
             self._empty.clear()
             await self._empty.wait()
 
@@ -266,21 +267,16 @@ class WorkerRole:
         self._telemetry.reopen()
 
 
-def _facts(descriptor: int) -> ClientFacts:
+def _facts(stream: Stream) -> ClientFacts:
     """Who the client is, from its socket."""
-    connection = socket.socket(fileno=descriptor)
     try:
-        if connection.family == socket.AF_UNIX:
-            return ClientFacts(address=None, listener_port=0)
-        host, port = connection.getpeername()[:2]
-        return ClientFacts(
-            # Without what concerns this machine alone: how IPv4 is mapped, a link's zone.
-            address=host.removeprefix("::ffff:").partition("%")[0],
-            port=port,
-            listener_port=connection.getsockname()[1],
-        )
+        peer, own = stream.addresses
     except OSError:
         # Gone already; serving it will find that out.
         return ClientFacts(address=None, listener_port=0)
-    finally:
-        connection.detach()
+    if not isinstance(peer, tuple):
+        # A UNIX socket's is its path.
+        return ClientFacts(address=None, listener_port=0)
+    # Without what concerns this machine alone: how IPv4 is mapped, a link's zone.
+    address = peer[0].removeprefix("::ffff:").partition("%")[0]
+    return ClientFacts(address=address, port=peer[1], listener_port=own[1])

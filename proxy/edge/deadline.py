@@ -48,8 +48,13 @@ class Deadline:
         self._at = None
 
     def cancel(self) -> None:
-        """Clear, and let go of the loop."""
+        """Clear for good, and let go of the loop and of whoever was to be called.
+
+        That one has this deadline: the two would hold each other, and all that it has, until the
+        collector comes by.
+        """
         self._at = None
+        self._expired = _nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -67,3 +72,7 @@ class Deadline:
     def _arm(self, at: float) -> None:
         self._rings_at = at
         self._timer = self._loop.call_at(at, self._ring)
+
+
+def _nobody() -> None:
+    """What a deadline that was cancelled would call, if it still could."""

@@ -15,25 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import Callable
+from time import monotonic
+from typing import TypeAlias
 
+from proxy.edge.buffers import RECEIVE_BYTES, RECORD_BYTES, buffers
 from proxy.edge.deadline import Deadline
 from proxy.edge.errors import INTERNAL_ERROR, StreamError, reason_of, report
 from proxy.edge.sender import Sender
 from proxy.edge.session import Session, SessionError
 from proxy.tls import ApplicationData
 
-# RFC 8446, Section 5.2: header 5, content type 1, tag 16.
-RECORD_BYTES = 16384 + 22
-
-# Sixteen full records per system call.
-RECEIVE_BYTES = 16 * RECORD_BYTES
-
 # As long as less than half of what arrives is plaintext. KeyUpdates, empty records and those of a
 # few bytes cost up to a hundred times as much per byte as full ones, and everybody else waits for
 # the end of the turn: 262 KB of KeyUpdates are 90 ms, 4 KiB are 1.4.
 WARY_BYTES = 4096
+
+# For a reader who gets a copy: copies of more do not stay in the processor's cache.
+READ_BYTES = 16 * 16384
 
 # Taken from the kernel though nobody reads: enough to notice a pipelined request or the end.
 READ_AHEAD = 64 * 1024
@@ -44,28 +43,22 @@ MAX_PIECES = 64
 # Answers that `receive` owed and the peer did not fetch: it may not grow our memory with them.
 MAX_OWED = 64 * 1024
 
-
-class _ReceiveBuffer(threading.local):
-    """One buffer per loop (which is one per thread): it is only used within one callback."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(RECEIVE_BYTES))
-
-
-_receive_buffer = _ReceiveBuffer()
+_Decode: TypeAlias = Callable[[memoryview], memoryview | None]
 
 
 class Receiver:
     """Receives on a socket that stays its owner's; `stop` before that closes it."""
 
     __slots__ = (
-        "_buffer",
         "_deadline",
         "_discarding",
         "_limit",
         "_loop",
+        "_on_demand",
         "_on_readable",
+        "_opened",
         "_owed",
+        "_received",
         "_reset",
         "_sender",
         "_session",
@@ -80,7 +73,7 @@ class Receiver:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.SocketType,
         session: Session,
         sender: Sender,
         received: bytes,
@@ -89,7 +82,8 @@ class Receiver:
         self._socket = sock
         self._session = session
         self._sender = sender
-        self._buffer = _receive_buffer.view
+        self._received = buffers.received
+        self._opened = buffers.opened
         self._unread = [received] if received else []
         self._unread_size = len(received)
         self._owed = 0
@@ -100,12 +94,14 @@ class Receiver:
         self._reset: str | None = None
         self._discarding = False
         self._waiter: asyncio.Future[None] | None = None
+        # Who waits receives by himself, as he uses a shared buffer.
+        self._on_demand = False
         self._deadline = Deadline(loop, self._timed_out)
         self._on_readable: Callable[[], None] | None = None
         self.end: str | None = None
         """Why nothing more will be received; "" is the clean end."""
         # The session may have bytes from before: a moved connection, or a handshake's last read.
-        self._decode_guarded(memoryview(b""))
+        self._guarded(self._decode, memoryview(b""))
 
     @property
     def unread(self) -> int:
@@ -127,6 +123,19 @@ class Receiver:
             raise StreamError(self.end)
         return b""
 
+    async def read_view(self, timeout_s: float | None, most: int) -> bytes | memoryview:
+        """See `Stream.read_view`."""
+        while not self._unread and self.end is None:
+            began = monotonic()
+            await self._wait(timeout_s, on_demand=True)
+            if not self._unread and self.end is None:
+                plaintext = self._receive(self._decode_view, min(self._limit, most))
+                if plaintext:
+                    return plaintext
+            if timeout_s is not None:
+                timeout_s = max(0.0, timeout_s - (monotonic() - began))
+        return await self.read(timeout_s)
+
     def take(self) -> bytes:
         """Everything that is there."""
         unread = self._unread
@@ -147,12 +156,15 @@ class Receiver:
         if callback is not None:
             self._expect()
 
-    async def discard(self) -> None:
-        """Throw away what arrives until the peer's end, without opening it."""
+    async def discard(self, until: float) -> None:
+        """Throw away what arrives until the peer's end, without opening it.
+
+        Raises TimeoutError at monotonic time `until`.
+        """
         self._discarding = True
         self.take()
         while self.end is None and self._waiter is None:
-            await self._wait(None)
+            await self._wait(max(0.0, until - monotonic()))
 
     def refuse(self, error: SessionError) -> None:
         """The session failed: the alert it left is the last that goes out."""
@@ -168,17 +180,24 @@ class Receiver:
         self._on_readable = None
         self._wake()
 
-    async def _wait(self, timeout_s: float | None) -> None:
+    async def _wait(self, timeout_s: float | None, *, on_demand: bool = False) -> None:
         if self._waiter is not None:
             raise RuntimeError("another task reads this stream")
+        self._on_demand = on_demand
         self._waiter = self._loop.create_future()
         self._expect()
         if timeout_s is not None:
             self._deadline.set(timeout_s)
         try:
             await self._waiter
+        except BaseException:
+            if self._on_demand:
+                # He was perhaps told of what the loop tells once: see above.
+                self._loop.call_soon(self._readable)
+            raise
         finally:
             self._waiter = None
+            self._on_demand = False
             self._deadline.clear()
 
     def _timed_out(self) -> None:
@@ -213,48 +232,55 @@ class Receiver:
     def _readable(self) -> None:
         if self.end is not None:
             return
+        if self._on_demand:
+            self._wake()
+            return
         if self._waiter is None and self._unread_size >= READ_AHEAD:
             self._unwatch()
             return
-        self._receive()
+        limit = READ_AHEAD if self._waiter is None else READ_BYTES
+        self._receive(self._decode, min(self._limit, limit))
         if self._unread or self.end is not None:
             self._wake()
+        elif self._reset is not None:
+            # Nothing will call back for the rest; once there is plaintext, the next wait does.
+            self._loop.call_soon(self._readable)
 
-    def _receive(self) -> None:
-        limit = min(self._limit, READ_AHEAD) if self._waiter is None else self._limit
+    def _receive(self, decode: _Decode, limit: int) -> memoryview | None:
+        """One system call; what `decode` made of what it brought."""
         try:
-            count = self._socket.recv_into(self._buffer, limit)
+            count = self._socket.recv_into(self._received, limit)
         except BlockingIOError:
-            return
+            return None
         except OSError as error:
             self._fail(reason_of(error))
-            return
+            return None
         if not count:
             self._receive_eof()
-            return
+            return None
+        plaintext = None
         if not self._discarding:
             had = self._unread_size
-            self._decode_guarded(self._buffer[:count])
-            is_worth_it = 2 * (self._unread_size - had) >= count
-            self._limit = RECEIVE_BYTES if is_worth_it else WARY_BYTES
+            plaintext = self._guarded(decode, self._received[:count])
+            gained = self._unread_size - had if plaintext is None else len(plaintext)
+            self._limit = RECEIVE_BYTES if 2 * gained >= count else WARY_BYTES
         if error_number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._sender.fail(reason_of(OSError(error_number, "the connection broke")))
         if self._sender.failure is not None:
             # Or an answer that the session owed has met the error, and taken it away.
             self._reset = self._sender.failure
             self._unwatch()
-        if self._reset is not None and not self._unread:
-            # Nothing will call back for the rest; once there is plaintext, the next wait does.
-            self._loop.call_soon(self._readable)
+        return plaintext
 
-    def _decode_guarded(self, data: memoryview) -> None:
+    def _guarded(self, decode: _Decode, data: memoryview) -> memoryview | None:
         try:
-            self._decode(data)
+            return decode(data)
         except SessionError as error:
             self.refuse(error)
         except Exception as error:  # a defect of ours must not end the loop's turn for others
             report(self._loop, error)
             self._fail(INTERNAL_ERROR)
+        return None
 
     def _decode(self, data: memoryview) -> None:
         for event in self._session.receive(data):
@@ -270,6 +296,15 @@ class Receiver:
         owed = self._session.data_to_send()
         if owed:
             self._send_owed(owed)
+
+    def _decode_view(self, data: memoryview) -> memoryview:
+        plaintext, ended = self._session.receive_view(data, self._opened)
+        if ended:
+            self._finish("")
+        owed = self._session.data_to_send()
+        if owed:
+            self._send_owed(owed)
+        return plaintext
 
     def _send_owed(self, data: bytes) -> None:
         self._owed = self._owed + len(data) if self._sender.unsent else len(data)

@@ -32,7 +32,7 @@ class SendBuffer:
             self._pieces.append(memoryview(data))
             self.size += len(data)
 
-    def send_to(self, sock: socket.socket) -> int:
+    def send_to(self, sock: socket.SocketType) -> int:
         """One system call; how many bytes the socket took. Raises what the socket raises."""
         pieces = self._pieces
         sent = sock.send(pieces[0]) if len(pieces) == 1 else sock.sendmsg(pieces)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from proxy.edge.buffers import RECEIVE_BYTES
 from proxy.edge.deadline import Deadline
 from proxy.edge.errors import INTERNAL_ERROR, StreamError, reason_of, report
 from proxy.edge.sendbuffer import SendBuffer
+
+LEAST_APPETITE = 64 * 1024
 
 
 class Sender:
@@ -26,11 +29,12 @@ class Sender:
         "_timeout_s",
         "_waiter",
         "_watching",
+        "appetite",
         "failure",
         "refusal",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.SocketType) -> None:
         self._loop = loop
         self._socket = sock
         self._buffer = SendBuffer()
@@ -38,7 +42,10 @@ class Sender:
         self._waiter: asyncio.Future[None] | None = None
         self._level = 0
         self._timeout_s: float | None = None
-        self._deadline = Deadline(loop, self._timed_out)
+        # Made when first waited for: most connections end without.
+        self._deadline: Deadline | None = None
+        self.appetite = LEAST_APPETITE
+        """Bytes to offer next: so many are likely to be taken. Else they wait in our memory."""
         self.failure: str | None = None
         """Why the socket takes nothing more."""
         self.refusal: str | None = None
@@ -54,24 +61,31 @@ class Sender:
         """A task waits in `wait`."""
         return self._waiter is not None
 
-    def put(self, data: bytes | bytearray) -> None:
-        """Send, or queue behind what is queued already. Raises StreamError."""
+    def put(self, data: bytes | bytearray | memoryview, *, more: bool = False) -> None:
+        """Send, or queue behind what is queued already. Raises StreamError.
+
+        What of a view cannot be sent now is copied: its buffer belongs to the caller.
+        `more`: FIN follows at once, and the kernel may wait for it (200 ms at most).
+        """
         if self.refusal is not None:
             raise StreamError(self.refusal)
         if self._watching:
-            self._buffer.append(data)
+            self._buffer.append(_kept(data, 0))
             return
         if not data:
             return
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(data, socket.MSG_MORE) if more else self._socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             self.fail(reason_of(error))
             raise StreamError(reason_of(error)) from error
         if sent < len(data):
-            self.queue(memoryview(data)[sent:])
+            self.appetite = max(LEAST_APPETITE, self.appetite // 2)
+            self.queue(_kept(data, sent))
+        elif sent >= self.appetite:
+            self.appetite = min(2 * self.appetite, RECEIVE_BYTES)
 
     def queue(self, data: bytes | bytearray | memoryview) -> None:
         """Send from the loop's next turn on, in one piece with what is put until then."""
@@ -91,13 +105,18 @@ class Sender:
             self._level = level
             self._timeout_s = timeout_s
             if timeout_s is not None:
-                self._deadline.set(timeout_s)
+                self._set_deadline(timeout_s)
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-                self._deadline.clear()
+                if self._deadline is not None:
+                    self._deadline.clear()
+        self.check()
+
+    def check(self) -> None:
+        """Raises StreamError where nothing more can be sent."""
         if self.failure is not None:
             raise StreamError(self.failure)
 
@@ -119,8 +138,14 @@ class Sender:
         """Let go of socket and loop; return what was not sent."""
         unsent = self._buffer.take()
         self.fail(reason)
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         return unsent
+
+    def _set_deadline(self, timeout_s: float) -> None:
+        if self._deadline is None:
+            self._deadline = Deadline(self._loop, self._timed_out)
+        self._deadline.set(timeout_s)
 
     def _writable(self) -> None:
         try:
@@ -141,7 +166,7 @@ class Sender:
         if self._buffer.size <= self._level:
             self._wake()
         elif self._timeout_s is not None:
-            self._deadline.set(self._timeout_s)
+            self._set_deadline(self._timeout_s)
 
     def _unwatch(self) -> None:
         if self._watching:
@@ -155,3 +180,9 @@ class Sender:
     def _timed_out(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError("the peer took nothing in time"))
+
+
+def _kept(data: bytes | bytearray | memoryview, start: int) -> bytes | memoryview:
+    """The rest of it, to be kept for later."""
+    rest = memoryview(data)[start:]
+    return bytes(rest) if isinstance(data, memoryview) else rest

@@ -33,11 +33,20 @@ class Session(Protocol):
         Raises SessionError.
         """
 
+    def receive_view(self, data: memoryview, target: memoryview, /) -> tuple[memoryview, bool]:
+        """As `receive`: all the plaintext in one piece, and whether the peer's end came.
+
+        It may be a part of `data`, or of `target`, which has room for `data` and a record more.
+        """
+
     def receive_eof(self) -> None:
         """The peer sent FIN. Raises SessionError if that truncates the stream."""
 
-    def send(self, plaintext: bytes | memoryview, /) -> bytes | bytearray:
-        """The bytes that carry the plaintext to the peer. Raises SessionError."""
+    def send(self, plaintext: bytes | memoryview, /) -> bytes | bytearray | memoryview:
+        """The bytes that carry the plaintext to the peer. Raises SessionError.
+
+        A view is of a buffer that is used again: it has to be sent or copied at once.
+        """
 
     def close(self) -> bytes:
         """The bytes that say that nothing more will be sent; receiving goes on.
@@ -58,12 +67,16 @@ class PlainSession:
         """Copy the bytes out of the caller's buffer."""
         return (ApplicationData(bytes(data)),)
 
+    def receive_view(self, data: memoryview, _: memoryview, /) -> tuple[memoryview, bool]:
+        """The bytes themselves."""
+        return data, False
+
     def receive_eof(self) -> None:
         """FIN is how cleartext ends."""
 
-    def send(self, plaintext: bytes | memoryview, /) -> bytes:
-        """The bytes themselves; a view is copied, since its buffer belongs to the caller."""
-        return bytes(plaintext)
+    def send(self, plaintext: bytes | memoryview, /) -> bytes | memoryview:
+        """The bytes themselves."""
+        return plaintext
 
     def close(self) -> bytes:
         """Nothing: FIN says it."""

@@ -16,18 +16,23 @@ import socket
 import struct
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
+from proxy.edge.buffers import PLAINTEXT_BYTES, RECEIVE_BYTES
 from proxy.edge.errors import CLOSED, StreamError
 from proxy.edge.receiver import Receiver
 from proxy.edge.sender import Sender
 from proxy.edge.session import Session, SessionError
 
-# What the socket did not take, per stream, before a writer waits: one receive batch.
+# What the socket did not take, per stream, before a writer waits until it has taken everything.
 HIGH_WATER = 256 * 1024
 
 # Protected at once; a larger write looks at the high-water mark between pieces.
-WRITE_PIECE = 256 * 1024
+WRITE_PIECE = PLAINTEXT_BYTES
+
+# The most that `finish` joins with close_notify: to copy more costs more than a packet.
+FINISH_PIECE = 16 * 1024
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
@@ -65,7 +70,8 @@ class Stream:
         this turn of the loop, else without it.
         """
         loop = asyncio.get_running_loop()
-        self._socket = socket.socket(fileno=descriptor)
+        # The bare class: what `socket.socket` adds is for makefile and enums, and costs as much.
+        self._socket = socket.SocketType(-1, socket.SOCK_STREAM, 0, descriptor)
         self._socket.setblocking(False)
         self._session = session
         self._high_water = high_water
@@ -83,6 +89,11 @@ class Stream:
     def descriptor(self) -> int:
         """The socket's descriptor, -1 when gone; it stays the stream's."""
         return self._socket.fileno()
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The peer's and our own, as `socket` has them. Raises OSError if the peer has gone."""
+        return self._socket.getpeername(), self._socket.getsockname()
 
     @property
     def closed(self) -> bool:
@@ -118,6 +129,18 @@ class Stream:
         """
         return self._receiver.read(timeout_s)
 
+    def read_view(
+        self, timeout_s: float | None = None, sink: Stream | None = None
+    ) -> Coroutine[Any, Any, bytes | memoryview]:
+        """`read` without a copy, for bulk: use up what it returns before anything is awaited.
+
+        The bytes are in a buffer of all streams of the loop. `write` counts as using them up, as
+        it has protected them before it waits. `sink` is where they go: no more are taken than its
+        socket is likely to take at once, since the rest would wait in our memory.
+        """
+        most = RECEIVE_BYTES if sink is None else sink._sender.appetite
+        return self._receiver.read_view(timeout_s, most)
+
     def unread(self, data: bytes) -> None:
         """Push back plaintext; the next read returns it first."""
         self._receiver.push_back(data)
@@ -133,7 +156,8 @@ class Stream:
     async def write(self, plaintext: bytes | memoryview, timeout_s: float | None = None) -> None:
         """Send plaintext: at once what the socket takes, the rest as it takes more.
 
-        Waits only while more than the high-water mark is unsent. Raises StreamError, and
+        Waits only if more than the high-water mark is unsent, and then for all of it: what waits
+        is less than two pieces. Raises StreamError, and
         TimeoutError when the peer took nothing for `timeout_s` seconds; after that, or when
         cancelled, an unknown part of the plaintext is on its way and only closing makes sense.
         """
@@ -141,13 +165,26 @@ class Stream:
         if len(plaintext) <= WRITE_PIECE:
             self._send(plaintext)
             if sender.unsent > self._high_water:
-                await sender.wait(self._high_water, timeout_s)
+                await sender.wait(0, timeout_s)
             return
         view = memoryview(plaintext)
         for start in range(0, len(view), WRITE_PIECE):
             self._send(view[start : start + WRITE_PIECE])
             if sender.unsent > self._high_water:
-                await sender.wait(self._high_water, timeout_s)
+                await sender.wait(0, timeout_s)
+
+    async def finish(self, plaintext: bytes | memoryview, timeout_s: float | None = None) -> None:
+        """`write` of the last plaintext; `aclose` has to follow at once.
+
+        Where it is small it leaves in one piece with close_notify, and the kernel may keep it
+        back until `aclose` adds FIN: one packet to make and to take instead of three.
+        """
+        sender = self._sender
+        if len(plaintext) > FINISH_PIECE or sender.refusal is not None:
+            await self.write(plaintext, timeout_s)
+            return
+        sender.put(bytes(self._protected(plaintext)) + self._session.close(), more=True)
+        sender.seal(CLOSED)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until the socket took everything; errors as `write`."""
@@ -175,14 +212,17 @@ class Stream:
         if self._closed:
             return
         clean = False
+        until = monotonic() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                if self._sender.refusal is None:
-                    self._end_session()
-                await self._sender.wait(0, None)
-                clean = True
-                self._shutdown()
-                await self._receiver.discard()
+            if self._sender.refusal is None:
+                self._end_session()
+            if self._sender.unsent:
+                async with asyncio.timeout(timeout_s):
+                    await self._sender.wait(0, None)
+            self._sender.check()
+            clean = True
+            self._shutdown()
+            await self._receiver.discard(until)
         except (StreamError, TimeoutError):
             pass
         finally:
@@ -215,15 +255,16 @@ class Stream:
         return Detached(self._socket.detach(), self._session, unread, unsent)
 
     def _send(self, plaintext: bytes | memoryview) -> None:
-        sender = self._sender
-        if sender.refusal is not None:
-            raise StreamError(sender.refusal)
+        if self._sender.refusal is not None:
+            raise StreamError(self._sender.refusal)
+        self._sender.put(self._protected(plaintext))
+
+    def _protected(self, plaintext: bytes | memoryview) -> bytes | bytearray | memoryview:
         try:
-            protected = self._session.send(plaintext)
+            return self._session.send(plaintext)
         except SessionError as error:
             self._receiver.refuse(error)
             raise StreamError(error.reason) from error
-        sender.put(protected)
 
     def _end_session(self) -> None:
         if self._sender.refusal is not None:

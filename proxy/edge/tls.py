@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from proxy.edge.buffers import PLAINTEXT_BYTES, buffers
 from proxy.edge.session import SessionError
 from proxy.tls import ApplicationData, CloseNotify, Connection, TlsError
+
+# More than one record.
+_BULK = 16384 + 1
 
 
 class TlsSession:
     """Turns the engine's errors into a session's: the reason, and the alert that is owed."""
 
-    __slots__ = ("_alert", "_on_failure", "connection")
+    __slots__ = ("_alert", "_on_failure", "_sealed", "connection")
 
     def __init__(
         self, connection: Connection, on_failure: Callable[[TlsError], None] | None = None
@@ -21,6 +25,7 @@ class TlsSession:
         """The engine, for its facts and for `export` after the stream was detached."""
         self._alert: bytes | None = None
         self._on_failure = on_failure
+        self._sealed = buffers.sealed
 
     def receive(self, data: memoryview, /) -> Sequence[ApplicationData | CloseNotify]:
         """Open records. Raises SessionError."""
@@ -29,6 +34,14 @@ class TlsSession:
         except TlsError as error:
             raise self._failed(error) from error
 
+    def receive_view(self, data: memoryview, target: memoryview, /) -> tuple[memoryview, bool]:
+        """Open records into `target`. Raises SessionError."""
+        try:
+            size = self.connection.receive_into(data, target)
+        except TlsError as error:
+            raise self._failed(error) from error
+        return target[:size], self.connection.closed_by_peer
+
     def receive_eof(self) -> None:
         """RFC 8446, Section 6.1: FIN without close_notify is a truncation."""
         try:
@@ -36,10 +49,14 @@ class TlsSession:
         except TlsError as error:
             raise SessionError("truncated") from error
 
-    def send(self, plaintext: bytes | memoryview, /) -> bytes | bytearray:
+    def send(self, plaintext: bytes | memoryview, /) -> bytes | bytearray | memoryview:
         """Seal records. Raises SessionError."""
         try:
-            return self.connection.send(plaintext)
+            size = len(plaintext)
+            if size < _BULK or size > PLAINTEXT_BYTES:
+                return self.connection.send(plaintext)
+            size = self.connection.send_into(memoryview(plaintext), self._sealed)
+            return self._sealed[:size]
         except TlsError as error:
             raise self._failed(error) from error
 

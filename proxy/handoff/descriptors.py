@@ -34,7 +34,8 @@ __all__ = [
 
 _INT_BYTES = array.array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS_PER_MESSAGE_MAX * _INT_BYTES)
-_TRUNCATED = socket.MSG_TRUNC | socket.MSG_CTRUNC
+# Plain numbers: an enum's `&` costs more than the system call whose flags it looks at.
+_TRUNCATED = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 
 
 class Received(NamedTuple):

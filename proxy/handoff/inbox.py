@@ -52,8 +52,13 @@ class Inbox:
         if len(ids) > self.credit:
             raise ChannelError(f"{len(ids)} offers for {self.credit} credits")
         new = dict(zip(ids, descriptors, strict=True))
-        in_use = (self._unanswered, self._accepted, self._denied)
-        if len(new) != len(ids) or not all(new.keys().isdisjoint(table) for table in in_use):
+        fresh = new.keys().isdisjoint
+        if not (
+            len(new) == len(ids)
+            and fresh(self._unanswered)
+            and fresh(self._accepted)
+            and fresh(self._denied)
+        ):
             raise ChannelError("an offer with the id of another")
         self.credit -= len(ids)
         self._unanswered.update(new)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from proxy.edge import StreamError
+from proxy.edge import Stream, StreamError
 from proxy.http.body import RequestBody
 from proxy.http.errors import BackendFailed, ClientGone, HttpError, ResponseRefused
 from proxy.http.head import RequestHead, ResponseHead, head_end, parse_response_head
@@ -92,12 +92,18 @@ class BackendLeg:
         except StreamError as error:
             raise self._failure(502, error.reason, broken=True) from None
 
-    async def read(self) -> bytes:
-        """What the backend sends next, b"" at its clean end. Raises BackendFailed, ClientGone."""
+    async def read(self, sink: Stream | None = None) -> bytes | memoryview:
+        """What the backend sends next, nothing at its clean end. Raises BackendFailed, ClientGone.
+
+        `sink`: they are not copied on their way there, see `Stream.read_view`.
+        """
+        stream = self.stream
         wait_s = self._read_timeout_s
         while True:
             try:
-                data = await self.stream.read(wait_s)
+                data = await (
+                    stream.read(wait_s) if sink is None else stream.read_view(wait_s, sink)
+                )
             except TimeoutError:
                 if self._body.pending:
                     continue
@@ -119,12 +125,13 @@ class BackendLeg:
         Raises BackendFailed.
         """
         searched = 0
-        while (end := self._head_end(data, searched)) < 0:
-            searched = len(data)
+        end = self._head_end(data, 0) if data else -1
+        while end < 0:
             more = await self.read()
             if not more:
                 raise self._failure(502, "closed", broken=True)
-            data += more
+            searched, data = len(data), data + more
+            end = self._head_end(data, searched)
         try:
             head = parse_response_head(data[:end], field_limit=self._settings.field_limit)
         except ResponseRefused as error:

@@ -2,7 +2,8 @@
 
 Rules: what a peer sends is read only as fast as the other takes it. Once a byte of a request body
 was consumed the request cannot be sent again. A backend that stops reading one is not an error
-here: it may have answered early, and the response decides.
+here: it may have answered early, and the response decides. What is not chunked passes through in
+views of what was received; chunks are read as bytes, fewer at a time, since they are copied anyway.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from time import monotonic
 
 from proxy.edge import Stream, StreamError
 from proxy.http.errors import BackendFailed, ClientGone, FramingError, RequestRefused
-from proxy.http.framing import COMPLETE, Chunked, Framing, UntilClose, encode
+from proxy.http.framing import COMPLETE, Bytes, Chunked, Framing, UntilClose, encode
 
 
 class RequestBody:
@@ -53,8 +54,10 @@ class RequestBody:
         """More is to be sent and the backend still takes it."""
         return not self.sent and not self.stopped
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
+    def take(self, data: Bytes) -> tuple[Bytes, bytes]:
         """Bytes from the client: what is to be sent on, and what lies behind the body's end.
+
+        What is sent on may be a part of `data`.
 
         Raises RequestRefused: 400 for bad framing, 413 beyond the limit.
         """
@@ -66,7 +69,7 @@ class RequestBody:
         self._payload_bytes += len(payload)
         if self._limit is not None and self._payload_bytes > self._limit:
             raise RequestRefused(413, "body_too_large")
-        return encode(payload, chunked=self._chunked, last=self.complete), leftover
+        return encode(payload, chunked=self._chunked, last=self.complete), bytes(leftover)
 
     async def stream(
         self, client: Stream, backend: Stream, read_timeout_s: float, write_timeout_s: float
@@ -76,7 +79,7 @@ class RequestBody:
         Bytes behind the end go back to `client`. Raises RequestRefused, ClientGone, BackendFailed.
         """
         while not self._framing.complete:
-            encoded, leftover = self.take(await self._read(client, read_timeout_s))
+            encoded, leftover = self.take(await self._read(client, backend, read_timeout_s))
             if leftover:
                 client.unread(leftover)
             if not encoded:
@@ -92,9 +95,12 @@ class RequestBody:
         self.sent = True
         self.finished_at = monotonic()
 
-    async def _read(self, client: Stream, timeout_s: float) -> bytes:
+    async def _read(self, client: Stream, backend: Stream, timeout_s: float) -> Bytes:
         try:
-            data = await client.read(timeout_s)
+            if self._chunked:
+                data: Bytes = await client.read(timeout_s)
+            else:
+                data = await client.read_view(timeout_s, backend)
         except TimeoutError:
             raise RequestRefused(408, "body_timeout") from None
         except StreamError as error:
@@ -108,12 +114,14 @@ class RequestBody:
 class ResponseBody:
     """The body of one response, from the backend's framing to the client's."""
 
-    __slots__ = ("_chunked", "_framing", "_surplus", "_until_close")
+    __slots__ = ("_chunked", "_framing", "_surplus", "_until_close", "in_views")
 
     def __init__(self, framing: Framing, *, chunked: bool) -> None:
         """`framing` is the backend's; `chunked` says that the client gets chunks."""
         self._framing = framing
         self._chunked = chunked
+        self.in_views = not isinstance(framing, Chunked)
+        """`take` gains by a view of the backend's bytes."""
         self._until_close = isinstance(framing, UntilClose)
         self._surplus = False
 
@@ -127,8 +135,8 @@ class ResponseBody:
         """It ended where it said, and nothing came behind it: the connection can go on."""
         return not self._until_close and not self._surplus
 
-    def take(self, data: bytes) -> bytes:
-        """Bytes from the backend, as they are sent on. Raises BackendFailed."""
+    def take(self, data: Bytes) -> Bytes:
+        """Bytes from the backend, as they are sent on: maybe a part. Raises BackendFailed."""
         try:
             payload, self._framing, leftover = self._framing.advance(data)
         except FramingError as error:
@@ -136,7 +144,7 @@ class ResponseBody:
         self._surplus = bool(leftover)
         return encode(payload, chunked=self._chunked, last=self.complete)
 
-    def end(self) -> bytes:
+    def end(self) -> Bytes:
         """The backend closed; what ends the body for the client. Raises BackendFailed."""
         try:
             self._framing.end()

@@ -13,6 +13,7 @@ from proxy.edge import Stream, StreamError
 from proxy.http.clock import http_date
 from proxy.http.errors import ClientGone, error_response
 from proxy.http.fields import RequestRewriter
+from proxy.http.framing import Bytes
 from proxy.http.journal import Journal
 from proxy.http.phases import Phase
 from proxy.http.record import ClientFacts, Observer
@@ -53,10 +54,11 @@ class ClientLeg:
         self.draining = False
         """Responses from now on say that the connection ends."""
 
-    async def write(self, data: bytes, journal: Journal) -> None:
-        """Raises ClientGone."""
+    async def write(self, data: Bytes, journal: Journal, *, last: bool = False) -> None:
+        """Raises ClientGone. `last`: nothing more is sent and the connection ends now."""
+        send = self.stream.finish if last else self.stream.write
         try:
-            await self.stream.write(data, self.settings.client_write_timeout_s)
+            await send(data, self.settings.client_write_timeout_s)
         except TimeoutError:
             raise ClientGone("client_stalled") from None
         except StreamError as error:
@@ -80,7 +82,7 @@ class ClientLeg:
             head_only=head is not None and head.method == b"HEAD",
             minor_version=1 if head is None else head.minor_version,
         )
-        await self.write(answer, journal)
+        await self.write(answer, journal, last=not keep)
         journal.status = status
         return keep
 

@@ -70,10 +70,11 @@ class HttpConnection:
     async def _close(self) -> None:
         """A slow client gets its last answer whole; only one that takes nothing is cut off."""
         stream, settings = self._client.stream, self._client.settings
-        try:
-            await stream.drain(settings.client_write_timeout_s)
-        except (StreamError, TimeoutError):
-            return
+        if stream.unsent:
+            try:
+                await stream.drain(settings.client_write_timeout_s)
+            except (StreamError, TimeoutError):
+                return
         await stream.aclose(settings.lingering_timeout_s)
 
     async def _serve_one(self) -> bool:
@@ -110,6 +111,8 @@ class HttpConnection:
         client = self._client
         if not client.stream.quiet:
             # Pipelined requests are served without a wait, but not without a turn for others.
+            # A first request too: new connections are all opened, then all served, and what is
+            # done for many in a row costs less than by turns.
             await asyncio.sleep(0)
         if client.draining:
             return await self._bytes_at_hand()

@@ -6,15 +6,14 @@ whether the connection can go on follows from that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.http.fields import framing_lines
 from proxy.http.framing import Framing, response_framing
 from proxy.http.head import RequestHead, ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One response's way to the client."""
 
     framing: Framing

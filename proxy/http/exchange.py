@@ -20,7 +20,7 @@ from proxy.http.clock import http_date
 from proxy.http.delivery import Delivery, deliver
 from proxy.http.errors import BackendFailed, ClientGone, RequestRefused
 from proxy.http.fields import offered_upgrade, response_head
-from proxy.http.framing import request_framing
+from proxy.http.framing import Bytes, request_framing
 from proxy.http.head import RequestHead, ResponseHead
 from proxy.http.journal import Journal
 from proxy.http.phases import Phase
@@ -47,7 +47,7 @@ class Exchange:
         self._body = RequestBody(
             request_framing(head.content_length, head.chunked), settings.request_body_limit_bytes
         )
-        self._first = b""
+        self._first: Bytes = b""
         self._upgrade = offered_upgrade(head, settings.upgrades)
         self._leg: BackendLeg | None = None
         self._keep = False
@@ -75,8 +75,9 @@ class Exchange:
 
     async def _serve(self, rest: bytes) -> None:
         self._journal.enter(Phase.ROUTE)
-        self._first, leftover = self._body.take(rest)
-        self._client.stream.unread(leftover)
+        if rest:
+            self._first, leftover = self._body.take(rest)
+            self._client.stream.unread(leftover)
         route = self._route()
         while True:
             self._leg = leg = await self._connect(route)
@@ -120,13 +121,30 @@ class Exchange:
             self._watch_client()
             await self._respond(leg)
             return
+        failure = await self._both_ways(leg)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback has this frame: see `_both_ways`
+
+    async def _both_ways(self, leg: BackendLeg) -> Exception | None:
+        """Upload and answer at the same time; why that failed.
+
+        A failure that is raised here has this frame, which has group and task, which have the
+        failure: all that the connection has would wait for the collector.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 upload = group.create_task(self._upload(leg))
                 await self._respond(leg)
                 upload.cancel()
         except ExceptionGroup as failures:
-            raise _foremost(failures) from None
+            failures.__traceback__ = None  # of the group's own frame, which has `failures`
+            return _foremost(failures)
+        finally:
+            del group, upload
+        return None
 
     async def _upload(self, leg: BackendLeg) -> None:
         client = self._client
@@ -180,24 +198,30 @@ class Exchange:
         self._keep = self._may_keep(response, delivery)
         connection = _KEEP[self._head.minor_version] if self._keep else _CLOSE
         block = response_head(response, http_date(), framing=delivery.lines, connection=connection)
-        self._settle_if_over(leg, response, body)
+        last = self._settle_if_over(leg, response, body)
         journal.enter(Phase.RESPOND)
         journal.status = response.status
-        await client.write(block + first, journal)
+        await client.write(block + first, journal, last=last)
         if body.complete:
             return
         journal.enter(Phase.RELAY_BODY)
+        sink = client.stream if body.in_views else None
         while not body.complete:
-            data = await leg.read()
+            data = await leg.read(sink)
             encoded = body.take(data) if data else body.end()
-            self._settle_if_over(leg, response, body)
+            last = self._settle_if_over(leg, response, body)
             if encoded:
-                await client.write(encoded, journal)
+                await client.write(encoded, journal, last=last)
 
-    def _settle_if_over(self, leg: BackendLeg, response: ResponseHead, body: ResponseBody) -> None:
-        """Before the client is waited for: a slow one must not hold the backend's connection."""
-        if body.complete:
-            leg.complete(reusable=body.delimited and response.keep_alive)
+    def _settle_if_over(self, leg: BackendLeg, response: ResponseHead, body: ResponseBody) -> bool:
+        """Before the client is waited for: a slow one must not hold the backend's connection.
+
+        Whether the client's connection ends with what is sent now.
+        """
+        if not body.complete:
+            return False
+        leg.complete(reusable=body.delimited and response.keep_alive)
+        return not self._keep
 
     def _may_keep(self, response: ResponseHead, delivery: Delivery) -> bool:
         """Whether the client is told that it may send another request."""

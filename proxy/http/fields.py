@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Final
 
 from proxy.http.field_lines import Field, Tokens
@@ -24,23 +25,52 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # Options that name no field a sender may ask to remove: they have their own place in the head.
 _NO_FIELD: Final[Tokens] = frozenset({b"keep-alive", b"close", b"upgrade", b"te", b""})
 
+_NO_VIA: Final = (b"", b"")
+
+_ID_BYTES: Final = 16
+_IDS_AT_ONCE: Final = 128
+
+
+class _RequestIds:
+    """Random bits by the hundred: to ask the kernel costs more than an id."""
+
+    __slots__ = ("_position", "_text")
+
+    def __init__(self) -> None:
+        self._text = b""
+        self._position = 0
+
+    def next(self) -> bytes:
+        position = self._position
+        if position == len(self._text):
+            self._text = os.urandom(_ID_BYTES * _IDS_AT_ONCE).hex().encode("ascii")
+            position = 0
+        self._position = end = position + 2 * _ID_BYTES
+        return self._text[position:end]
+
+
+_request_ids = _RequestIds()
+
 
 def new_request_id() -> bytes:
     """128 random bits in hex."""
-    return os.urandom(16).hex().encode("ascii")
+    return _request_ids.next()
 
 
 class RequestRewriter:
     """Turns the requests of one client connection into requests for a backend."""
 
     __slots__ = (
+        "_address",
         "_append",
+        "_around",
         "_for",
         "_forward",
+        "_last",
+        "_port",
         "_replaced",
         "_scheme",
         "_settings",
-        "_template",
         "_via",
     )
 
@@ -50,20 +80,18 @@ class RequestRewriter:
         self._append = settings.forwarding == "append"
         self._scheme = client.scheme.encode("ascii")
         self._for = _node(client.address)
-        address = (client.address or "unknown").encode("ascii")
-        port = client.listener_port
-        self._template: list[Field] = [
-            (b"X-Forwarded-For", address),
-            (b"X-Forwarded-Proto", self._scheme),
-        ]
-        if port:
-            self._template.append((b"X-Forwarded-Port", b"%d" % port))
-        self._replaced = b"\r\n".join(map(b": ".join, self._template)) + b"\r\n"
-        via = settings.via
-        self._via = {0: b"", 1: b""}
-        if via is not None:
-            name = via.encode("ascii")
-            self._via = {0: b"Via: 1.0 %b\r\n" % name, 1: b"Via: 1.1 %b\r\n" % name}
+        self._address = (client.address or "unknown").encode("ascii")
+        self._port = port = client.listener_port
+        self._replaced = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%b" % (
+            self._address,
+            self._scheme,
+            b"X-Forwarded-Port: %d\r\n" % port if port else b"",
+        )
+        self._via = _NO_VIA if settings.via is None else _via_lines(settings.via)
+        # What the last head was made of, and how it read before and behind its request id:
+        # clients repeat themselves, and an equal head is nearly always the same object then.
+        self._last: tuple[RequestHead, bytes, bool] | None = None
+        self._around = (b"", b"")
 
     def request_id(self, head: RequestHead) -> bytes:
         """The client's own where it is trusted and well-formed, else a new one."""
@@ -76,6 +104,13 @@ class RequestRewriter:
         self, head: RequestHead, request_id: bytes, host: bytes, *, upgrade: bool = False
     ) -> bytes:
         """The head for the backend, its empty line included. `host` becomes the Host field."""
+        last = self._last
+        if last is None or last[0] is not head or last[1] != host or last[2] is not upgrade:
+            self._last = (head, host, upgrade)
+            self._around = (self._before_id(head, host), self._behind_id(head, upgrade))
+        return request_id.join(self._around)
+
+    def _before_id(self, head: RequestHead, host: bytes) -> bytes:
         plain = end_to_end(head.plain, head.connection)
         return b"".join(
             (
@@ -85,14 +120,16 @@ class RequestRewriter:
                 framing_lines(head.content_length, head.chunked),
                 b"Expect: 100-continue\r\n" if head.expect_continue else b"",
                 self._forwarded(head) if self._forward else b"",
-                b"X-Request-Id: %b\r\n" % request_id,
-                self._via[head.minor_version],
-                b"Connection: Upgrade\r\nUpgrade: %b\r\n" % (head.upgrade or b"")
-                if upgrade
-                else b"",
-                b"\r\n",
+                b"X-Request-Id: ",
             )
         )
+
+    def _behind_id(self, head: RequestHead, upgrade: bool) -> bytes:
+        via = self._via[head.minor_version]
+        if not upgrade:
+            return b"\r\n%b\r\n" % via
+        asked = head.upgrade or b""
+        return b"\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (via, asked)
 
     def _forwarded(self, head: RequestHead) -> bytes:
         """RFC 7239 and the fields that came before it."""
@@ -120,9 +157,12 @@ class RequestRewriter:
             elif value:
                 known.append(value)
         lists[b"forwarded"].append(b"for=%b;proto=%b" % (self._for, self._scheme))
-        lists[b"x-forwarded-for"].append(self._template[0][1])
+        lists[b"x-forwarded-for"].append(self._address)
         said = {name.lower() for name, _ in kept}
-        kept += [field for field in self._template[1:] if field[0].lower() not in said]
+        if b"x-forwarded-proto" not in said:
+            kept.append((b"X-Forwarded-Proto", self._scheme))
+        if self._port and b"x-forwarded-port" not in said:
+            kept.append((b"X-Forwarded-Port", b"%d" % self._port))
         if head.authority is not None and b"x-forwarded-host" not in said:
             kept.append((b"X-Forwarded-Host", head.authority))
         kept.append((b"X-Forwarded-For", b", ".join(lists[b"x-forwarded-for"])))
@@ -176,6 +216,13 @@ def offered_upgrade(head: RequestHead, allowed: frozenset[str]) -> bool:
     if head.chunked or head.content_length:
         return False
     return head.upgrade.lower().decode("latin-1") in allowed
+
+
+@lru_cache(maxsize=16)
+def _via_lines(name: str) -> tuple[bytes, bytes]:
+    """RFC 9110, section 7.6.3: for a message received as HTTP/1.0 and as HTTP/1.1."""
+    text = name.encode("ascii")
+    return b"Via: 1.0 %b\r\n" % text, b"Via: 1.1 %b\r\n" % text
 
 
 def _node(address: str | None) -> bytes:

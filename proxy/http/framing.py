@@ -35,12 +35,16 @@ _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x
 _LINE_OCTETS: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\r?")
 
 
-class Taken(NamedTuple):
-    """What one `advance` found."""
+Bytes: TypeAlias = bytes | memoryview
+"""A view is of a buffer that is used again."""
 
-    payload: bytes
+
+class Taken(NamedTuple):
+    """What one `advance` found; parts of what it was given where that needs no copy."""
+
+    payload: Bytes
     framing: Framing
-    leftover: bytes
+    leftover: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class NoBody:
 
     complete: ClassVar[bool] = True
 
-    def advance(self, data: bytes) -> Taken:
+    def advance(self, data: Bytes) -> Taken:
         return Taken(b"", self, data)
 
     def end(self) -> None:
@@ -66,7 +70,7 @@ class Length:
     remaining: int
     complete: ClassVar[bool] = False
 
-    def advance(self, data: bytes) -> Taken:
+    def advance(self, data: Bytes) -> Taken:
         size = len(data)
         if size < self.remaining:
             return Taken(data, Length(self.remaining - size), b"")
@@ -85,7 +89,7 @@ class UntilClose:
 
     complete: ClassVar[bool] = False
 
-    def advance(self, data: bytes) -> Taken:
+    def advance(self, data: Bytes) -> Taken:
         return Taken(data, self, b"")
 
     def end(self) -> None:
@@ -111,9 +115,9 @@ class Chunked:
     trailer_bytes: int = 0
     complete: ClassVar[bool] = False
 
-    def advance(self, data: bytes) -> Taken:
+    def advance(self, data: Bytes) -> Taken:
         """Raises FramingError where the bytes leave the grammar of RFC 9112, section 7.1."""
-        buffer = self.partial + data if self.partial else data
+        buffer = self.partial + data if self.partial else bytes(data)
         phase, remaining, trailer_bytes = self.phase, self.remaining, self.trailer_bytes
         payload: list[bytes] = []
         position, size = 0, len(buffer)
@@ -152,12 +156,12 @@ class Chunked:
 Framing: TypeAlias = NoBody | Length | Chunked | UntilClose
 
 
-def encode_chunk(payload: bytes) -> bytes:
+def encode_chunk(payload: Bytes) -> bytes:
     """One chunk; `payload` must not be empty, since an empty chunk ends the body."""
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
+    return b"".join((b"%x\r\n" % len(payload), payload, b"\r\n"))
 
 
-def encode(payload: bytes, *, chunked: bool, last: bool) -> bytes:
+def encode(payload: Bytes, *, chunked: bool, last: bool) -> Bytes:
     """`payload` as it is sent on: as one chunk or bare, with the end of the body if `last`."""
     if not chunked:
         return payload

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import httptools
@@ -44,6 +45,11 @@ _VERSION: Final = re.compile(rb"HTTP/\d\.\d")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # What a request line may hold before its CRLF has come.
 _LINE_START: Final = re.compile(rb"[\x20-\x7e]*\r?")
+
+# Clients ask the same again, and so do others like them: equal bytes mean the same, and to look
+# them up costs a tenth of reading them. Bounded in number and in size: some 2 MB at most.
+_REMEMBERED: Final = 256
+_REMEMBERED_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,19 @@ def check_request_start(data: bytes) -> None:
 
 def parse_request_head(head: bytes, *, line_limit: int, field_limit: int) -> RequestHead:
     """`head` ends with its empty line. Raises RequestRefused."""
+    if len(head) <= _REMEMBERED_BYTES:
+        return _known_request_head(head, line_limit, field_limit)
+    return _read_request_head(head, line_limit, field_limit)
+
+
+def parse_response_head(head: bytes, *, field_limit: int) -> ResponseHead:
+    """`head` ends with its empty line. Raises ResponseRefused."""
+    if len(head) <= _REMEMBERED_BYTES:
+        return _known_response_head(head, field_limit)
+    return _read_response_head(head, field_limit)
+
+
+def _read_request_head(head: bytes, line_limit: int, field_limit: int) -> RequestHead:
     method, wire_target, minor_version = _request_line(head[: head.index(b"\r\n")], line_limit)
     target = parse_target(method, wire_target)
     try:
@@ -147,8 +166,7 @@ def parse_request_head(head: bytes, *, line_limit: int, field_limit: int) -> Req
         raise RequestRefused(status, error.reason) from None
 
 
-def parse_response_head(head: bytes, *, field_limit: int) -> ResponseHead:
-    """`head` ends with its empty line. Raises ResponseRefused."""
+def _read_response_head(head: bytes, field_limit: int) -> ResponseHead:
     match = _STATUS_LINE.fullmatch(head, 0, head.index(b"\r\n"))
     if match is None:
         raise ResponseRefused("bad_status_line")
@@ -157,6 +175,11 @@ def parse_response_head(head: bytes, *, field_limit: int) -> ResponseHead:
         return _response(int(match[2]), match[3] or b"", int(match[1]), fields)
     except HttpError as error:
         raise ResponseRefused(error.reason) from None
+
+
+# What was refused is not remembered: lru_cache keeps results only.
+_known_request_head: Final = lru_cache(_REMEMBERED)(_read_request_head)
+_known_response_head: Final = lru_cache(_REMEMBERED)(_read_response_head)
 
 
 def _request_line(line: bytes, limit: int) -> tuple[bytes, bytes, int]:

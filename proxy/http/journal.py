@@ -70,7 +70,7 @@ class Journal:
             server=self.server,
             backend_time_s=self.backend_time_s,
             attempts=self.attempts,
-            phase=self.phase.name.lower(),
+            phase=self.phase.label,
             reason=self.reason,
             close=self.close,
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.upstream import ServerAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientFacts:
+class ClientFacts(NamedTuple):
     """What is known of a client connection before its first request."""
 
     address: str | None
@@ -20,10 +18,10 @@ class ClientFacts:
     scheme: str = "https"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """One finished request, for access log and metrics. Times are seconds, sizes bytes.
 
+    A tuple, which is made in a third of the time that a frozen dataclass takes.
     `method`, `target` and `fields` are the peer's bytes: logs escape them.
     """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -32,8 +32,7 @@ __all__ = ["Arrival", "Intake"]
 _log = structlog.get_logger("vestibule.intake")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A connection that is this worker's now, its descriptor too."""
 
     capsule: Capsule

@@ -40,31 +40,40 @@ class Relay:
 
     async def run(self) -> None:
         """Until both directions have ended cleanly. Raises RelayBroken."""
+        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._upward())
                 group.create_task(self._downward())
         except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            # Of the group's own frame, which has `failures`; and what is raised in here would
+            # have them as its context: both streams would wait for the collector.
+            failures.__traceback__ = None
+            failure = failures.exceptions[0]
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback has this frame
 
     async def _upward(self) -> None:
-        while data := await self._read(self._client, "client"):
+        while data := await self._read(self._client, self._backend, "client"):
             self.up += len(data)
             await self._write(self._backend, data, "backend")
         await self._end(self._backend, "backend")
 
     async def _downward(self) -> None:
-        while data := await self._read(self._backend, "backend"):
+        while data := await self._read(self._backend, self._client, "backend"):
             self.down += len(data)
             await self._write(self._client, data, "client")
         await self._end(self._client, "client")
 
-    async def _read(self, stream: Stream, leg: str) -> bytes:
+    async def _read(self, stream: Stream, sink: Stream, leg: str) -> bytes | memoryview:
         """One direction may be silent as long as the other is not."""
         wait_s = self._idle_timeout_s
         while True:
             try:
-                data = await stream.read(wait_s)
+                data = await stream.read_view(wait_s, sink)
             except TimeoutError:
                 wait_s = self._active_at + self._idle_timeout_s - monotonic()
                 if wait_s <= 0:
@@ -75,7 +84,7 @@ class Relay:
                 self._active_at = monotonic()
                 return data
 
-    async def _write(self, stream: Stream, data: bytes, leg: str) -> None:
+    async def _write(self, stream: Stream, data: bytes | memoryview, leg: str) -> None:
         try:
             await stream.write(data, self._idle_timeout_s)
         except TimeoutError:

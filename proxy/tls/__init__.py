@@ -1,7 +1,7 @@
 """The sans-IO TLS 1.3 server engine: bytes, values and events; no sockets, no clock."""
 
 from proxy.tls.answer import Flight, RetryNeeded, answer, plan_retry
-from proxy.tls.connection import Connection
+from proxy.tls.connection import Connection, sent_size
 from proxy.tls.context import (
     Established,
     Retried,
@@ -70,4 +70,5 @@ __all__ = [
     "read_hello",
     "redeem",
     "retry",
+    "sent_size",
 ]

@@ -5,8 +5,9 @@ exported into one; exporting takes away the right to read and write, because two
 one key would repeat a nonce.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from proxy.tls.context import Established
 from proxy.tls.defaults import (
@@ -32,13 +33,24 @@ from proxy.wire import (
     key_update,
 )
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "sent_size"]
 
+_Take: TypeAlias = Callable[[bytes, memoryview], None]
+"""Takes a whole record: header and ciphertext."""
+
+_LARGEST_RECORD: Final = HEADER_SIZE + MAX_CIPHERTEXT
 _GONE: Final = Secret(b"")
 # Bound here because to look up an enum's member costs more than to compare with it.
 _APPLICATION_DATA: Final = ContentType.APPLICATION_DATA
 _HANDSHAKE: Final = ContentType.HANDSHAKE
 _ALERT: Final = ContentType.ALERT
+# Of five bytes: RFC 8446, Section 4.6.3.
+_KEY_UPDATE_RECORD: Final = sealed_size(5)
+
+
+def sent_size(size: int) -> int:
+    """The most that ``send`` makes of so many bytes."""
+    return _KEY_UPDATE_RECORD + sealed_size(size)
 
 
 class Connection:
@@ -57,6 +69,8 @@ class Connection:
         "_sealer",
         "_update_owed",
     )
+    # Read by mypyc: `export` deletes the keys.
+    __deletable__ = ("_opener", "_sealer")
 
     def __init__(self, context: Established) -> None:
         parameters = PARAMETERS[context.suite]
@@ -71,7 +85,7 @@ class Connection:
         self._opener = Opener(parameters, context.read_secret.reveal(), context.read_sequence)
         self._sealer = Sealer(parameters, context.write_secret.reveal(), context.write_sequence)
         self._update_owed = context.update_owed
-        self._raw: bytes | bytearray = context.unread
+        self._raw = context.unread
         self._message = context.partial
         self._key_updates = 0
         self._empty_records = 0
@@ -97,17 +111,60 @@ class Connection:
 
     # --- reading -------------------------------------------------------------------------
 
+    @property
+    def closed_by_peer(self) -> bool:
+        """close_notify came, or what must end reading (RFC 8446, Section 6)."""
+        return self._closed_by_peer
+
     def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Open what is whole in ``data``. Raises ``TlsError``; the connection is then over."""
-        self._check_owner()
-        raw: bytes | bytearray | memoryview = data
-        if self._raw:
-            raw = bytes(self._raw) + bytes(data)
-            self._raw = b""
         events: list[Event] = []
+
+        def take(header: bytes, ciphertext: memoryview) -> None:
+            content_type, plaintext = self._opener.open(header, ciphertext)
+            if content_type == _APPLICATION_DATA and plaintext and not self._message:
+                self._empty_records = self._key_updates = 0
+                events.append(ApplicationData(plaintext))
+            else:
+                self._other(content_type, plaintext)
+                if self._closed_by_peer:
+                    events.append(CloseNotify())
+
+        self._receive(data, take)
+        return events
+
+    def receive_into(self, data: memoryview, target: memoryview) -> int:
+        """The bulk path: plaintext goes to the beginning of ``target``; how much it is.
+
+        ``target`` has room for ``data`` and one record more. ``closed_by_peer`` says whether
+        close_notify came. Raises as ``receive``.
+        """
+        filled = 0
+
+        def take(header: bytes, ciphertext: memoryview) -> None:
+            nonlocal filled
+            room = target[filled:]
+            content_type, size = self._opener.open_into(header, ciphertext, room)
+            if content_type == _APPLICATION_DATA and size and not self._message:
+                self._empty_records = self._key_updates = 0
+                filled += size
+            else:
+                self._other(content_type, bytes(room[:size]))
+
+        self._receive(data, take)
+        return filled
+
+    def receive_eof(self) -> None:
+        """The transport ended: a truncation unless close_notify came (RFC 8446, 6.1)."""
+        if not self._closed_by_peer:
+            raise PeerAborted(AlertDescription.CLOSE_NOTIFY)
+
+    def _receive(self, data: bytes | bytearray | memoryview, take: _Take) -> None:
+        self._check_owner()
         try:
-            with memoryview(raw) as view:
-                position = self._records(view, events)
+            with memoryview(data) as view:
+                position = self._straddling(view, take) if self._raw else 0
+                position = self._records(view, position, take)
                 # RFC 8446, Section 6.1: any data behind a closure alert is ignored.
                 if position != len(view) and not self._closed_by_peer:
                     self._raw = bytes(view[position:])
@@ -115,16 +172,22 @@ class Connection:
             # RFC 8446, Section 6.2: nothing is processed after a fatal error.
             self._closed_by_peer = True
             raise
-        return events
 
-    def receive_eof(self) -> None:
-        """The transport ended: a truncation unless close_notify came (RFC 8446, 6.1)."""
-        if not self._closed_by_peer:
-            raise PeerAborted(AlertDescription.CLOSE_NOTIFY)
+    def _straddling(self, view: memoryview, take: _Take) -> int:
+        """Open what an earlier call left, with the record that ends in ``view``.
 
-    def _records(self, view: memoryview, events: list[Event]) -> int:
-        """Open all that are whole; how many bytes they took."""
-        position = 0
+        How much of ``view`` that took. No more of it than a record's size is copied.
+        """
+        left, self._raw = self._raw, b""
+        with memoryview(left + view[:_LARGEST_RECORD].tobytes()) as joined:
+            position = self._records(joined, 0, take)
+            if position < len(left) and not self._closed_by_peer:
+                self._raw = bytes(joined[position:])
+                return len(view)
+        return max(0, position - len(left))
+
+    def _records(self, view: memoryview, position: int, take: _Take) -> int:
+        """Open all that are whole from ``position`` on; where the rest begins."""
         end = len(view)
         while end - position >= HEADER_SIZE and not self._closed_by_peer:
             body = position + HEADER_SIZE
@@ -139,25 +202,21 @@ class Connection:
             stop = body + size
             if stop > end:
                 break
-            self._record(header, view[body:stop], events)
+            take(header, view[body:stop])
             position = stop
         return position
 
-    def _record(self, header: bytes, ciphertext: memoryview, events: list[Event]) -> None:
-        content_type, plaintext = self._opener.open(header, ciphertext)
+    def _other(self, content_type: int, plaintext: bytes) -> None:
+        """A record that brings no plaintext."""
         if content_type == _APPLICATION_DATA:
             if self._message:
                 # RFC 8446, Section 5.1: no other record inside a handshake message.
                 raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
-            if plaintext:
-                self._empty_records = self._key_updates = 0
-                events.append(ApplicationData(plaintext))
-            else:
-                self._count_empty()
+            self._count_empty()
         elif content_type == _HANDSHAKE:
             self._handshake(plaintext)
         elif content_type == _ALERT:
-            self._alert(plaintext, events)
+            self._alert(plaintext)
         else:
             raise PeerMisbehaved(Reason.UNEXPECTED_RECORD)
 
@@ -167,7 +226,7 @@ class Connection:
         if self._empty_records > EMPTY_RECORDS_IN_A_ROW:
             raise PeerMisbehaved(Reason.TOO_MANY_EMPTY_RECORDS)
 
-    def _alert(self, plaintext: bytes, events: list[Event]) -> None:
+    def _alert(self, plaintext: bytes) -> None:
         if not plaintext:
             raise PeerMisbehaved(Reason.EMPTY_RECORD)
         if len(plaintext) != 2 or self._message:
@@ -175,7 +234,6 @@ class Connection:
         description = plaintext[1]
         if description == AlertDescription.CLOSE_NOTIFY:
             self._closed_by_peer = True
-            events.append(CloseNotify())
         elif description == AlertDescription.USER_CANCELED:
             # RFC 8446, Section 6.1: a notice; close_notify follows. Counted against floods.
             self._count_empty()
@@ -235,26 +293,25 @@ class Connection:
 
     def send(self, plaintext: bytes | bytearray | memoryview) -> bytes | bytearray:
         """Records that carry ``plaintext``, behind a KeyUpdate where one is due."""
-        self._check_writable()
-        owed = self._owed()
         size = len(plaintext)
         if size <= MAX_PLAINTEXT:
-            return owed + self._sealer.seal(_APPLICATION_DATA, bytes(plaintext))
-        # As large as it will be: to grow it afterwards would copy it.
-        out = bytearray(len(owed) + sealed_size(size))
-        out[: len(owed)] = owed
+            self._check_writable()
+            return self._owed() + self._sealer.seal(_APPLICATION_DATA, bytes(plaintext))
+        out = bytearray(sent_size(size))
         with memoryview(plaintext) as view, memoryview(out) as target:
-            self._sealer.seal_into(view, target[len(owed) :])
+            used = self.send_into(view, target)
+        del out[used:]
         return out
 
-    def send_into(self, plaintext: memoryview, out: bytearray) -> None:
-        """Append records for all of ``plaintext`` to ``out``: the bulk path."""
+    def send_into(self, plaintext: memoryview, target: memoryview) -> int:
+        """The bulk path: ``send`` to the beginning of ``target``; how many bytes it is.
+
+        ``target`` has room for ``sent_size`` of the plaintext's.
+        """
         self._check_writable()
-        out += self._owed()
-        start = len(out)
-        out += bytes(sealed_size(len(plaintext)))
-        with memoryview(out) as target:
-            self._sealer.seal_into(plaintext, target[start:])
+        owed = self._owed()
+        target[: len(owed)] = owed
+        return len(owed) + self._sealer.seal_into(plaintext, target[len(owed) :])
 
     def close(self) -> bytes:
         """Our close_notify (RFC 8446, Section 6.1); reading goes on."""
@@ -294,7 +351,7 @@ class Connection:
             read_closed=self._closed_by_peer,
             write_closed=self._closed_by_us,
             partial=self._message,
-            unread=bytes(self._raw),
+            unread=self._raw,
         )
 
     def _check_owner(self) -> None:

@@ -17,6 +17,8 @@ _OVERHEAD: Final = HEADER_SIZE + _EXPANSION
 _MAX_INNER: Final = MAX_PLAINTEXT + 1
 # RFC 8446, Section 5.2: opaque_type and legacy_record_version.
 _HEADER: Final = b"\x17\x03\x03"
+_FULL_HEADER: Final = _HEADER + (MAX_PLAINTEXT + _EXPANSION).to_bytes(2)
+_FULL_RECORD: Final = MAX_PLAINTEXT + _OVERHEAD
 # Sequence numbers MUST NOT wrap (RFC 8446, Section 5.3).
 _SEQUENCE_LIMIT: Final = (1 << 64) - 1
 
@@ -79,24 +81,31 @@ class Sealer(_Direction):
             for start in range(0, len(data), MAX_PLAINTEXT)
         )
 
-    def seal_into(self, data: memoryview, target: memoryview) -> None:
-        """Write application data records for all of ``data``, of ``sealed_size``: the bulk path."""
+    def seal_into(self, data: memoryview, target: memoryview) -> int:
+        """The bulk path: application data records for all of ``data``; how many bytes they are.
+
+        ``target`` has room for ``sealed_size``.
+        """
+        whole, rest = divmod(len(data), MAX_PLAINTEXT)
         encrypt_into = self._aead.encrypt_into
-        position = 0
-        # The plaintext has to stand before its content type: one buffer for all of the records.
-        with memoryview(bytearray(_MAX_INNER)) as buffer:
-            for start in range(0, len(data), MAX_PLAINTEXT):
-                piece = data[start : start + MAX_PLAINTEXT]
-                size = len(piece)
-                # A view takes a view's bytes as they are; a bytearray would copy them twice.
-                buffer[:size] = piece
-                buffer[size] = ContentType.APPLICATION_DATA
-                header = _HEADER + (size + _EXPANSION).to_bytes(2)
+        start = position = 0
+        # The plaintext has to stand before its content type: one buffer for all of the records,
+        # which stays in the processor's nearest cache.
+        with memoryview(bytearray(_MAX_INNER)) as inner:
+            inner[MAX_PLAINTEXT] = ContentType.APPLICATION_DATA
+            for _ in range(whole):
+                inner[:MAX_PLAINTEXT] = data[start : start + MAX_PLAINTEXT]
+                start += MAX_PLAINTEXT
                 body = position + HEADER_SIZE
-                end = body + size + _EXPANSION
-                target[position:body] = header
-                encrypt_into(self._nonce(), buffer[: size + 1], header, target[body:end])
-                position = end
+                target[position:body] = _FULL_HEADER
+                position += _FULL_RECORD
+                # A view takes a view's bytes as they are; a bytearray would copy them twice.
+                encrypt_into(self._nonce(), inner, _FULL_HEADER, target[body:position])
+        if rest:
+            last = self.seal(ContentType.APPLICATION_DATA, bytes(data[start:]))
+            start, position = position, position + len(last)
+            target[start:position] = last
+        return position
 
 
 class Opener(_Direction):
@@ -121,8 +130,38 @@ class Opener(_Direction):
         content_type = inner[-1]
         if content_type:
             return content_type, inner[:-1]
-        stripped = inner.rstrip(b"\0")
-        if not stripped:
-            # RFC 8446, Section 5.4: no non-zero octet at all.
-            raise PeerMisbehaved(Reason.NO_CONTENT_TYPE)
-        return stripped[-1], stripped[:-1]
+        return _stripped(inner)
+
+    def open_into(
+        self, header: bytes, ciphertext: memoryview, target: memoryview
+    ) -> tuple[int, int]:
+        """``open`` into ``target``: content type, and the size of the plaintext there.
+
+        Behind the plaintext the record's content type and padding are left in ``target``.
+        """
+        size = len(ciphertext) - _TAG_SIZE
+        if size < 1:
+            raise PeerMisbehaved(Reason.BAD_RECORD_MAC)
+        nonce = self._nonce()
+        inner = target[:size]
+        try:
+            self._aead.decrypt_into(nonce, ciphertext, header, inner)
+        except InvalidTag:
+            self.sequence -= 1
+            raise PeerMisbehaved(Reason.BAD_RECORD_MAC) from None
+        if size > _MAX_INNER:
+            raise PeerMisbehaved(Reason.RECORD_OVERFLOW)
+        content_type = inner[-1]
+        if content_type:
+            return content_type, size - 1
+        content_type, plaintext = _stripped(bytes(inner))
+        return content_type, len(plaintext)
+
+
+def _stripped(inner: bytes) -> tuple[int, bytes]:
+    """Content type and plaintext of a padded record (RFC 8446, Section 5.4)."""
+    stripped = inner.rstrip(b"\0")
+    if not stripped:
+        # No non-zero octet at all.
+        raise PeerMisbehaved(Reason.NO_CONTENT_TYPE)
+    return stripped[-1], stripped[:-1]

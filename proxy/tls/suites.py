@@ -23,6 +23,9 @@ class Aead(Protocol):
     def encrypt_into(
         self, nonce: bytes, data: Bytes, associated_data: bytes, buf: memoryview
     ) -> int: ...
+    def decrypt_into(
+        self, nonce: bytes, data: Bytes, associated_data: bytes, buf: memoryview
+    ) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

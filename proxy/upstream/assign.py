@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from proxy.upstream.balance import Balancer
 from proxy.upstream.pool import Pool
@@ -18,8 +18,7 @@ from proxy.upstream.settings import BackendSettings
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Reuse(Generic[T]):
+class Reuse(NamedTuple, Generic[T]):
     """Use this idle connection."""
 
     server: int

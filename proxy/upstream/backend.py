@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from time import monotonic
 
 from proxy.edge import Stream
 from proxy.upstream.assign import Assigner, Dial, Reuse, Unassigned
@@ -149,7 +150,9 @@ class Backend:
         """
         attempt = _FIRST_ATTEMPT
         while True:
-            assignment = await self._assignment(attempt)
+            assignment = self._assigned(attempt)
+            if assignment is None:
+                assignment = await self._wait(attempt)
             index = assignment.server
             if isinstance(assignment, Reuse):
                 stream = assignment.connection
@@ -182,25 +185,26 @@ class Backend:
 
     # Deciding and waiting
 
-    async def _assignment(self, attempt: _Attempt) -> _Assignment:
+    def _assigned(self, attempt: _Attempt) -> _Assignment | None:
+        """What can be had at once; None: wait. Raises UpstreamError where waiting is no use."""
         if self._closed:
             raise NoServerAvailable("closed", "the backend is closed")
-        # A server may have become usable by the mere passing of time: first come, first served.
-        self._serve_waiting()
-        if not self._waiting:
-            decision = self._decide(attempt)
-            if not isinstance(decision, Unassigned):
-                return decision
-            if decision is Unassigned.TRIED:
-                raise self._nothing_left(attempt)
-        return await self._wait(attempt)
+        if self._waiting:
+            # A server may have become usable by the mere passing of time: first come, first served.
+            self._serve_waiting()
+            if self._waiting:
+                return None
+        decision = self._decide(attempt)
+        if decision is Unassigned.TRIED:
+            raise self._nothing_left(attempt)
+        return None if decision is Unassigned.FULL else decision
 
     def _nothing_left(self, attempt: _Attempt) -> UpstreamError:
         message = f"{self.settings.name}: no server is left to try"
         return attempt.failure or NoServerAvailable("no_server", message)
 
     def _decide(self, attempt: _Attempt) -> _Assignment | Unassigned:
-        decision = self._assigner.assign(asyncio.get_running_loop().time(), attempt.tried)
+        decision = self._assigner.assign(monotonic(), attempt.tried)
         if isinstance(decision, Reuse):
             decision.connection.when_readable(None)
         return decision
@@ -291,18 +295,16 @@ class Backend:
         if self._closed or not stream.quiet:
             self._part(index, stream)
             return
-        self._keep(index, stream)
-        self._serve_waiting()
-
-    def _keep(self, index: int, stream: Stream) -> None:
-        loop = asyncio.get_running_loop()
-        surplus = self._assigner.pools[index].put(stream, loop.time())
+        surplus = self._assigner.pools[index].put(stream, monotonic())
         if surplus is not stream:
             stream.when_readable(lambda: self._ended_idle(index, stream))
         if surplus is not None:
             surplus.close()
         if self._expiry is None:
+            loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(self.settings.idle_timeout_s, self._expire)
+        if self._waiting:
+            self._serve_waiting()
 
     def _ended_idle(self, index: int, stream: Stream) -> None:
         self._assigner.pools[index].drop(stream)
@@ -324,14 +326,15 @@ class Backend:
 
     def _expire(self) -> None:
         self._expiry = None
-        loop = asyncio.get_running_loop()
+        now = monotonic()
         for pool in self._assigner.pools:
-            for stream in pool.expire(loop.time()):
+            for stream in pool.expire(now):
                 stream.close()
         self._serve_waiting()
         following = self._assigner.next_expiry()
         if following is not None:
-            self._expiry = loop.call_at(following, self._expire)
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(following - now, self._expire)
 
     # Health
 
@@ -340,6 +343,6 @@ class Backend:
             self._observer.returned(self.settings.name, self.settings.servers[index])
 
     def _failed(self, index: int) -> None:
-        seconds = self._assigner.balancer.failed(index, asyncio.get_running_loop().time())
+        seconds = self._assigner.balancer.failed(index, monotonic())
         if seconds is not None:
             self._observer.set_aside(self.settings.name, self.settings.servers[index], seconds)

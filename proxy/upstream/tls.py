@@ -155,6 +155,12 @@ class SslSession:
             raise SessionError("tls_failed", str(error)) from error
         return events
 
+    def receive_view(self, data: memoryview, _: memoryview, /) -> tuple[memoryview, bool]:
+        """Open every whole record. Raises SessionError."""
+        events = self.receive(data)
+        parts = [event.data for event in events if isinstance(event, ApplicationData)]
+        return memoryview(b"".join(parts)), self._closed_by_peer
+
     def receive_eof(self) -> None:
         """RFC 8446, Section 6.1: FIN without close_notify is a truncation. Raises SessionError."""
         if not self._closed_by_peer:

@@ -26,8 +26,24 @@ async def test_a_failure_is_logged_and_costs_nobody_else() -> None:
         await asyncio.sleep(0)
     assert [(line["event"], line["task"]) for line in logs] == [("task_failed", "failing")]
     assert not waiting.done()
+    assert len(tasks) == 1
     await tasks.cancel()
     assert waiting.cancelled()
+
+
+async def test_whoever_asked_is_told_of_the_end_once() -> None:
+    tasks = Tasks()
+    told: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        return
+
+    task = tasks.start(work(), "work", told.append)
+    await task
+    await asyncio.sleep(0)
+    assert told == [task]
+    await tasks.cancel()
+    assert told == [task]
 
 
 async def test_work_that_ends_first() -> None:

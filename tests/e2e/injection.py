@@ -128,7 +128,7 @@ class _Mark:
             return value == self._name
         if isinstance(value, int):
             return self._is_at(value)
-        if isinstance(value, socket.socket):
+        if isinstance(value, socket.SocketType):
             return self._is_at(value.fileno())
         if not depth:
             return False

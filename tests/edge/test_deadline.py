@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 from proxy.edge.deadline import Deadline
@@ -104,3 +106,23 @@ def test_cancelled_leaves_nothing_on_the_loop() -> None:
     assert clock.pending == 0
     clock.turn_to(200.0)
     assert expired == []
+
+
+def test_who_had_a_cancelled_deadline_goes_without_the_collector() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.deadline = Deadline(Clock(), self.expired)
+
+        def expired(self) -> None:
+            """Never."""
+
+    owner = Owner()
+    gone = weakref.ref(owner)
+    owner.deadline.set(5)
+    owner.deadline.cancel()
+    gc.disable()
+    try:
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from proxy.edge import PlainSession, Stream, StreamError
-from proxy.edge.receiver import RECEIVE_BYTES, RECORD_BYTES, WARY_BYTES
+from proxy.edge.buffers import RECORD_BYTES
+from proxy.edge.receiver import READ_BYTES, WARY_BYTES
 from proxy.tls import ApplicationData, CloseNotify
 from tests.edge.legs import tcp_pair
 
@@ -61,13 +62,13 @@ class Sizes(PlainSession):
 
 
 @pytest.mark.parametrize(
-    ("worth", "at_most"), [(0.04, WARY_BYTES), (0.5, RECEIVE_BYTES), (1.0, RECEIVE_BYTES)]
+    ("worth", "at_most"), [(0.04, WARY_BYTES), (0.5, READ_BYTES), (1.0, READ_BYTES)]
 )
 async def test_what_brings_little_plaintext_is_taken_in_small_pieces(
     worth: float, at_most: int
 ) -> None:
     """Others wait for the end of each piece, and bytes of tiny records cost the most."""
-    sent = 4 * RECEIVE_BYTES
+    sent = 4 * READ_BYTES
     near, far = tcp_pair(buffers=sent)
     session = Sizes(worth)
     stream = Stream(near.detach(), session)
@@ -85,13 +86,13 @@ async def test_what_brings_little_plaintext_is_taken_in_small_pieces(
 
 
 async def test_a_stream_can_win_back_its_name() -> None:
-    near, far = tcp_pair(buffers=4 * RECEIVE_BYTES)
+    near, far = tcp_pair(buffers=4 * READ_BYTES)
     session = Sizes(0.04)
     stream = Stream(near.detach(), session)
     loop = asyncio.get_running_loop()
     with far:
-        sending = asyncio.create_task(loop.sock_sendall(far, bytes(4 * RECEIVE_BYTES)))
-        while sum(session.given) < 4 * RECEIVE_BYTES:
+        sending = asyncio.create_task(loop.sock_sendall(far, bytes(4 * READ_BYTES)))
+        while sum(session.given) < 4 * READ_BYTES:
             await stream.read(SOON_S)
             if len(session.given) > 8:
                 session.worth = 1.0

@@ -7,15 +7,18 @@ import hashlib
 import os
 import socket
 import struct
+import sys
 import tracemalloc
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from proxy.edge import HIGH_WATER, PlainSession, Stream, StreamError, TlsSession
 from proxy.edge.receiver import MAX_OWED, READ_AHEAD
-from proxy.edge.stream import WRITE_PIECE
+from proxy.edge.sender import LEAST_APPETITE
+from proxy.edge.stream import FINISH_PIECE, WRITE_PIECE
 from proxy.tls import ApplicationData, CloseNotify
 from tests.edge.legs import KINDS, sessions, stream_pair, tcp_pair
 
@@ -40,6 +43,19 @@ async def read_exactly(stream: Stream, count: int) -> bytes:
         assert data, "ended early"
         received += data
     return received
+
+
+def segments_in(sock: socket.socket) -> int:
+    """Packets that have come, as Linux counts them: tcpi_segs_in."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return int.from_bytes(info[140:144], sys.byteorder)
+
+
+def cancel_of(task: asyncio.Task[Any]) -> Callable[[], None]:
+    def cancel() -> None:
+        task.cancel()
+
+    return cancel
 
 
 def digest(data: bytes) -> str:
@@ -264,6 +280,154 @@ class TestWaiting:
             assert not far.quiet
 
 
+class TestViews:
+    """`read_view` does what `read` does."""
+
+    @both_kinds
+    async def test_bulk_arrives_unchanged(self, kind: str) -> None:
+        with stream_pair(kind) as (near, far):
+            writing = asyncio.create_task(near.write(BULK))
+            received = hashlib.sha256()
+            largest = count = views = 0
+            while count < len(BULK):
+                data = await far.read_view(SOON_S)
+                views += isinstance(data, memoryview)
+                received.update(data)
+                count += len(data)
+                largest = max(largest, len(data))
+            await writing
+            assert received.hexdigest() == digest(BULK)
+            assert 16384 < largest <= WRITE_PIECE
+            assert views, "not copied"
+
+    @both_kinds
+    async def test_bytes_before_the_end_are_delivered(self, kind: str) -> None:
+        with stream_pair(kind) as (near, far):
+            far.unread(b"pushed back")
+            assert await far.read_view(SOON_S) == b"pushed back"
+            reading = asyncio.create_task(far.read_view(SOON_S))
+            await asyncio.sleep(0)
+            await near.finish(b"last")
+            closing = asyncio.create_task(near.aclose(SOON_S))
+            assert bytes(await reading) == b"last"
+            assert await far.read_view(SOON_S) == b""
+            far.close()
+            await closing
+
+    @both_kinds
+    async def test_a_read_cancelled_when_it_was_told_loses_nothing(self, kind: str) -> None:
+        with stream_pair(kind) as (near, far), stream_pair() as (signal, signalled):
+            reading = asyncio.create_task(far.read_view())
+            await asyncio.sleep(0)
+            signalled.when_readable(cancel_of(reading))
+            await near.write(b"precious")
+            await signal.write(b"x")
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert bytes(await far.read_view(SOON_S)) == b"precious"
+
+    async def test_a_read_cancelled_when_it_was_told_leaves_the_reset_to_the_next(self) -> None:
+        near, far = tcp_pair()
+        stream = Stream(near.detach(), PlainSession())
+        with stream_pair() as (signal, signalled):
+            reading = asyncio.create_task(stream.read_view())
+            await asyncio.sleep(0)
+            signalled.when_readable(cancel_of(reading))
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            await signal.write(b"x")
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            with pytest.raises(StreamError, match="reset"):
+                await stream.read_view(SOON_S)
+        stream.abort()
+
+    async def test_half_a_record_does_not_put_the_timeout_off(self) -> None:
+        near, far = tcp_pair()
+        session, facing = sessions("tls")
+        with far:
+            stream = Stream(near.detach(), session)
+            record = bytes(facing.send(b"whole"))
+            reading = asyncio.create_task(stream.read_view(0.2))
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for start in range(len(record) - 1):
+                far.send(record[start : start + 1])
+                done, _ = await asyncio.wait({reading}, timeout=0.05)
+                if done:
+                    break
+            with pytest.raises(TimeoutError):
+                await reading
+            assert loop.time() - began < 0.6
+            far.send(record[start + 1 :])
+            assert bytes(await stream.read_view(SOON_S)) == b"whole"
+            stream.abort()
+
+    async def test_no_more_is_read_for_a_slow_peer_than_it_takes(self) -> None:
+        with stream_pair() as (source, entry), stream_pair(buffers=8192) as (exit_, sink):
+            writing = asyncio.create_task(source.write(BULK))
+            relayed = received = most = 0
+            while relayed < 1 << 20:
+                data = await entry.read_view(SOON_S, exit_)
+                relayed += len(data)
+                sending = asyncio.create_task(exit_.write(bytes(data)))
+                await asyncio.sleep(0)
+                most = max(most, exit_.unsent)
+                while not sending.done():
+                    received += len(await sink.read(SOON_S))
+            assert most <= HIGH_WATER + LEAST_APPETITE
+            writing.cancel()
+
+    async def test_more_is_read_for_a_peer_that_takes_it(self) -> None:
+        with stream_pair() as (source, entry), stream_pair(buffers=4 << 20) as (exit_, sink):
+            writing = asyncio.create_task(source.write(BULK))
+            reading = asyncio.create_task(read_exactly(sink, len(BULK)))
+            relayed = most = 0
+            while relayed < len(BULK):
+                data = await entry.read_view(SOON_S, exit_)
+                relayed += len(data)
+                most = max(most, len(data))
+                await exit_.write(data, SOON_S)
+            assert digest(await reading) == digest(BULK)
+            assert most > 4 * LEAST_APPETITE
+            await writing
+
+    async def test_others_get_their_turn(self) -> None:
+        """However much there is to read."""
+        near, far = tcp_pair()
+        stream = Stream(near.detach(), PlainSession())
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        with far:
+            far.setblocking(True)
+            sending = asyncio.create_task(asyncio.to_thread(far.sendall, BULK))
+            ticking = asyncio.create_task(others())
+            turn_of_read = []
+            received = 0
+            while received < len(BULK):
+                received += len(await stream.read_view(SOON_S))
+                turn_of_read.append(turns)
+            ticking.cancel()
+            await sending
+        assert max(Counter(turn_of_read).values()) == 1
+        stream.abort()
+
+    async def test_a_second_reader_is_a_defect_of_its_own(self) -> None:
+        with stream_pair() as (near, far):
+            reading = asyncio.create_task(far.read_view())
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="another task"):
+                await far.read()
+            await near.write(b"for the first")
+            assert bytes(await reading) == b"for the first"
+
+
 class TestEnds:
     @both_kinds
     async def test_bytes_before_the_end_are_delivered(self, kind: str) -> None:
@@ -420,6 +584,39 @@ class TestClosing:
             await closing
             assert near.closed
             assert near.descriptor == -1
+
+    @both_kinds
+    @pytest.mark.parametrize("size", [0, 200, FINISH_PIECE, FINISH_PIECE + 1, 200_000])
+    async def test_the_last_write_and_the_end_arrive(self, kind: str, size: int) -> None:
+        with stream_pair(kind, buffers=8192) as (near, far):
+            receiving = asyncio.create_task(read_all(far))
+            await near.finish(BULK[:size])
+            closing = asyncio.create_task(near.aclose(SOON_S))
+            assert await receiving == BULK[:size]
+            await far.close_write()
+            await closing
+            assert near.closed
+
+    async def test_the_last_write_and_the_end_are_one_packet(self) -> None:
+        near, far = tcp_pair()
+        with far:
+            stream = Stream(near.detach(), sessions("tls")[0])
+            before = segments_in(far)
+            await stream.finish(b"bye")
+            closing = asyncio.create_task(stream.aclose(SOON_S))
+            received = b""
+            while data := await asyncio.get_running_loop().sock_recv(far, 4096):
+                received += data
+            assert len(received) > len(b"bye")
+            assert segments_in(far) == before + 1
+            far.close()
+            await closing
+
+    async def test_nothing_is_written_behind_the_last_write(self) -> None:
+        with stream_pair("tls") as (near, _):
+            await near.finish(b"bye")
+            with pytest.raises(StreamError, match="closed"):
+                await near.finish(b"again")
 
     async def test_a_response_survives_a_request_that_nobody_reads(self) -> None:
         """Closing over unread bytes would reset the connection and take the response along."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.edge import SessionError, TlsSession
+from proxy.edge.buffers import PLAINTEXT_BYTES, RECORD_BYTES
 from proxy.tls import ApplicationData, CloseNotify
 from tests.edge.legs import sessions
 
@@ -25,6 +26,28 @@ def test_records_carry_plaintext_and_close_notify() -> None:
         CloseNotify(),
     ]
     far.receive_eof()
+
+
+@pytest.mark.parametrize("size", [1, 16384, 16385, 300_000, PLAINTEXT_BYTES, PLAINTEXT_BYTES + 1])
+def test_bulk_both_ways(size: int) -> None:
+    near, far = tls_pair()
+    data = bytes(index % 241 for index in range(size))
+    records = bytes(near.send(memoryview(data)))
+    target = memoryview(bytearray(len(records) + RECORD_BYTES))
+    plaintext, ended = far.receive_view(memoryview(records), target)
+    assert (plaintext == data, ended) == (True, False)
+    plaintext, ended = far.receive_view(memoryview(near.close()), target)
+    assert (bytes(plaintext), ended) == (b"", True)
+
+
+def test_a_broken_record_in_bulk_is_refused() -> None:
+    near, far = tls_pair()
+    record = bytearray(near.send(bytes(100_000)))
+    record[-1] ^= 1
+    with pytest.raises(SessionError) as caught:
+        far.receive_view(memoryview(record), memoryview(bytearray(200_000)))
+    assert caught.value.reason == "bad_record_mac"
+    assert far.data_to_send()
 
 
 def test_eof_without_close_notify_truncates() -> None:

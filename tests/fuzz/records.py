@@ -22,6 +22,7 @@ from proxy.tls import (
     decode_context,
     encode_context,
     finish,
+    sent_size,
 )
 from proxy.tls.protection import Opener, Sealer
 from proxy.wire import MAX_PLAINTEXT, ContentType
@@ -207,7 +208,8 @@ def _write(connection: Connection, peer: _Client | None, step: Step, content: by
     sent = bytearray()
     try:
         if step is Step.BULK:
-            connection.send_into(memoryview(content), sent)
+            out = bytearray(sent_size(len(content)))
+            sent += out[: connection.send_into(memoryview(content), memoryview(out))]
         else:
             sent += connection.send(content)
     except Misuse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -160,6 +161,28 @@ def test_a_request_id_is_random_unless_a_trusted_one_is_well_formed() -> None:
     assert trusting.request_id(given) == b"from-client.1"
     assert re.fullmatch(rb"[0-9a-f]{32}", trusting.request_id(bad))
     assert RequestRewriter(CLIENT, HttpSettings()).request_id(given) != b"from-client.1"
+
+
+def test_request_ids_never_come_twice() -> None:
+    made = [new_request_id() for _ in range(1000)]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(rb"[0-9a-f]{32}", one) for one in made)
+
+
+def test_requests_that_take_turns_are_not_mixed_up() -> None:
+    lines = ([b"A: 1"], [b"A: 2"], [b"Connection: upgrade", b"Upgrade: websocket"])
+    cases = list(itertools.product([parsed(*some) for some in lines], (b"a", b"b"), (False, True)))
+
+    def alone(head: RequestHead, host: bytes, upgrade: bool, request_id: bytes) -> bytes:
+        rewriter = RequestRewriter(CLIENT, HttpSettings())
+        return rewriter.head(head, request_id, host, upgrade=upgrade)
+
+    assert len({alone(*case, ID) for case in cases}) == len(cases)
+    rewriter = RequestRewriter(CLIENT, HttpSettings())
+    for pair in itertools.product(cases, repeat=2):
+        for (head, host, upgrade), request_id in zip(pair, (ID, b"other"), strict=True):
+            block = rewriter.head(head, request_id, host, upgrade=upgrade)
+            assert block == alone(head, host, upgrade, request_id)
 
 
 def test_an_upgrade_is_offered_only_where_it_is_allowed() -> None:

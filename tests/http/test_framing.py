@@ -37,7 +37,7 @@ def feed(framing: Framing, pieces: list[bytes]) -> tuple[bytes, Framing, bytes]:
     for piece in pieces:
         taken = framing.advance(leftover + piece if leftover else piece)
         payload += taken.payload
-        framing, leftover = taken.framing, taken.leftover
+        framing, leftover = taken.framing, bytes(taken.leftover)
     return payload, framing, leftover
 
 
@@ -59,6 +59,15 @@ GOOD: dict[str, tuple[Framing, bytes, bytes | None]] = {
     "CRLF as data": (Chunked(), b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n"),
     "last chunk as data": (Chunked(), b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n"),
 }
+
+
+@pytest.mark.parametrize("framing", [Length(9), Length(5), Length(3), UntilClose()])
+def test_a_body_without_chunks_is_not_copied(framing: Framing) -> None:
+    buffer = bytearray(b"hello")
+    payload = framing.advance(memoryview(buffer)).payload
+    buffer[:] = b"HELLO"
+    assert b"HELLO".startswith(encode(payload, chunked=False, last=False))
+    assert payload
 
 
 @pytest.mark.parametrize("case", GOOD)

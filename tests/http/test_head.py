@@ -323,3 +323,29 @@ def test_any_response_bytes_give_a_head_or_our_error(line: bytes, lines: list[by
     except ResponseRefused:
         return
     assert 100 <= head.status <= 599
+
+
+def test_an_equal_head_is_read_once_and_the_limits_still_hold() -> None:
+    block = b"GET /again HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"
+    known = parse_request_head(block, line_limit=200, field_limit=2)
+    assert parse_request_head(bytes(bytearray(block)), line_limit=200, field_limit=2) is known
+    for line_limit, field_limit, status in ((10, 2, 414), (200, 1, 431), (10, 2, 414)):
+        with pytest.raises(RequestRefused) as caught:
+            parse_request_head(block, line_limit=line_limit, field_limit=field_limit)
+        assert caught.value.status == status
+
+
+def test_an_equal_response_head_is_read_once_and_the_limit_still_holds() -> None:
+    block = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n"
+    known = parse_response_head(block, field_limit=2)
+    assert parse_response_head(bytes(bytearray(block)), field_limit=2) is known
+    with pytest.raises(ResponseRefused, match="too_many_fields"):
+        parse_response_head(block, field_limit=1)
+
+
+def test_a_large_head_is_not_kept() -> None:
+    block = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % bytes(b"x" * 1024)
+    first = parse_request_head(block, line_limit=200, field_limit=9)
+    again = parse_request_head(block, line_limit=200, field_limit=9)
+    assert again == first
+    assert again is not first

@@ -88,8 +88,7 @@ def test_a_json_line_has_everything(tmp_path: Path) -> None:
 
 
 def test_a_json_line_of_a_request_that_failed(tmp_path: Path) -> None:
-    record = replace(
-        RECORD,
+    record = RECORD._replace(
         client=ClientFacts(address=None),
         method=b"",
         target=b"",
@@ -114,7 +113,7 @@ def test_a_combined_line(tmp_path: Path) -> None:
 
 
 def test_a_combined_line_of_nothing(tmp_path: Path) -> None:
-    record = replace(RECORD, client=ClientFacts(address=None), method=b"", target=b"", fields=())
+    record = RECORD._replace(client=ClientFacts(address=None), method=b"", target=b"", fields=())
     assert written(tmp_path, "combined", record) == (
         'unix: - - [14/Nov/2023:22:13:20 +0000] "-" 200 2000 "-" "-"\n'
     )
@@ -136,7 +135,7 @@ def test_peers_cannot_forge_a_json_line(
     tmp_path: Path, method: bytes, target: bytes, host: bytes, agent: bytes, name: str
 ) -> None:
     fields = ((b"Host", host), (b"User-Agent", agent))
-    record = replace(RECORD, method=method, target=target, fields=fields)
+    record = RECORD._replace(method=method, target=target, fields=fields)
     line = written(tmp_path, "json", record, replace(TLS, server_name=name))
     assert re.fullmatch(r"[\x20-\x7e]*\n", line)
     entry = json.loads(line)
@@ -152,7 +151,7 @@ def test_peers_cannot_forge_a_combined_line(
 ) -> None:
     fields = ((b"referer", referer), (b"USER-AGENT", agent))
     line = written(
-        tmp_path, "combined", replace(RECORD, method=method, target=target, fields=fields)
+        tmp_path, "combined", RECORD._replace(method=method, target=target, fields=fields)
     )
     quoted = r'"[\x20\x21\x23-\x7e]*"'
     start = r"192\.0\.2\.1 - - \[14/Nov/2023:22:13:20 \+0000\] "
@@ -163,7 +162,7 @@ def test_peers_cannot_forge_a_combined_line(
 def test_a_line_is_bounded(tmp_path: Path, form: Literal["json", "combined"]) -> None:
     huge = b"\x01" * 60_000
     fields = ((b"host", huge), (b"referer", huge), (b"user-agent", huge))
-    record = replace(RECORD, method=huge, target=huge, fields=fields)
+    record = RECORD._replace(method=huge, target=huge, fields=fields)
     assert len(written(tmp_path, form, record)) < 64 * 1024
 
 

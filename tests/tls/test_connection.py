@@ -17,11 +17,19 @@ from proxy.tls import (
     PeerMisbehaved,
     Reason,
     TlsError,
+    sent_size,
 )
 from proxy.tls.defaults import EMPTY_RECORDS_IN_A_ROW, KEY_UPDATES_WITHOUT_DATA
 from proxy.tls.suites import PARAMETERS
-from proxy.wire import MAX_PLAINTEXT, AlertDescription, CipherSuite, ContentType
-from tests.tls.client import key_update, seal_inner
+from proxy.wire import (
+    HEADER_SIZE,
+    MAX_CIPHERTEXT,
+    MAX_PLAINTEXT,
+    AlertDescription,
+    CipherSuite,
+    ContentType,
+)
+from tests.tls.client import Client, key_update, seal_inner
 from tests.tls.states import connected, record
 
 HANDSHAKE, DATA = ContentType.HANDSHAKE, ContentType.APPLICATION_DATA
@@ -53,14 +61,80 @@ def test_sizes_both_ways(size: int, kind: type) -> None:
     assert text(connection.receive(kind(client.send(data)))) == data
 
 
-def test_bulk_path_appends() -> None:
+@pytest.mark.parametrize("size", [0, 1, MAX_PLAINTEXT, MAX_PLAINTEXT + 1, 99_999])
+def test_bulk_path_sends_into_a_buffer(size: int) -> None:
     client, connection = connected()
-    out = bytearray(b"in front")
-    connection.send_into(memoryview(bytes(40_000)), out)
-    connection.send_into(memoryview(b"more"), out)
-    connection.send_into(memoryview(b""), out)
-    assert out.startswith(b"in front")
-    assert client.text(out[8:]) == bytes(40_000) + b"more"
+    data = bytes(index % 251 for index in range(size))
+    out = bytearray(sent_size(size) + 1)
+    connection.receive(client.key_update(1))
+    used = connection.send_into(memoryview(data), memoryview(out))
+    assert used <= sent_size(size)
+    assert out[used:] == bytes(len(out) - used)
+    assert client.text(out[:used]) == data, "behind the KeyUpdate that was owed"
+    used = connection.send_into(memoryview(data), memoryview(out))
+    assert client.text(out[:used]) == data
+
+
+_RECORDS = st.one_of(
+    st.sampled_from([0, 1, 2, 100, MAX_PLAINTEXT]),
+    st.sampled_from(["update", "padded", "padding", "close", "wrong", "long"]),
+)
+
+
+@given(st.lists(_RECORDS, max_size=8), st.lists(st.integers(0, 40_000), max_size=6))
+def test_bulk_path_receives_what_the_small_path_receives(
+    kinds: list[int | str], cuts: list[int]
+) -> None:
+    """Whatever the records are and wherever they are cut."""
+    client, connection = connected()
+    context = connection.export()
+    small, bulk = Connection(context), Connection(context)
+    sent = b"".join(made(client, kind) for kind in kinds)
+    places = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    pieces = [sent[start:end] for start, end in pairwise(places)]
+    assert received_into(bulk, pieces) == received(small, pieces)
+    assert bulk.data_to_send() == small.data_to_send()
+
+
+def made(client: Client, kind: int | str) -> bytes:
+    match kind:
+        case "update":
+            return client.key_update(1)
+        case "padded":
+            return seal_inner(client.sealer, b"padded\x17" + bytes(300))
+        case "padding":
+            return seal_inner(client.sealer, bytes(300))
+        case "close":
+            return client.close()
+        case "wrong":
+            return client.send(b"wrong")[:-1] + b"?"
+        case "long":
+            return seal_inner(client.sealer, bytes(MAX_PLAINTEXT + 1) + b"\x17")
+        case _:
+            return client.send(bytes(index % 249 for index in range(int(kind))))
+
+
+def received(connection: Connection, pieces: list[bytes]) -> tuple[bytes, bool, str]:
+    found: list[Event] = []
+    for piece in pieces:
+        try:
+            found += connection.receive(piece)
+        except TlsError as error:
+            return text(found), connection.closed_by_peer, error.reason
+    assert found.count(CloseNotify()) == connection.closed_by_peer
+    return text(found), connection.closed_by_peer, ""
+
+
+def received_into(connection: Connection, pieces: list[bytes]) -> tuple[bytes, bool, str]:
+    found = b""
+    for piece in pieces:
+        target = bytearray(len(piece) + MAX_CIPHERTEXT + HEADER_SIZE)
+        try:
+            size = connection.receive_into(memoryview(piece), memoryview(target))
+        except TlsError as error:
+            return found, connection.closed_by_peer, error.reason
+        found += target[:size]
+    return found, connection.closed_by_peer, ""
 
 
 def test_byte_by_byte() -> None:
@@ -281,7 +355,7 @@ def test_we_close_first_and_still_read() -> None:
     assert connection.data_to_send() == b"", "nothing may follow close_notify"
     for write in (
         lambda: connection.send(b""),
-        lambda: connection.send_into(memoryview(b""), bytearray()),
+        lambda: connection.send_into(memoryview(b""), memoryview(bytearray())),
     ):
         with pytest.raises(Misuse, match="closed"):
             write()

@@ -35,7 +35,7 @@ def test_bulk_path_seals_what_the_small_path_seals(suite: CipherSuite) -> None:
         small, _ = pair(suite)
         bulk, _ = pair(suite)
         out = bytearray(sealed_size(size))
-        bulk.seal_into(memoryview(data), memoryview(out))
+        assert bulk.seal_into(memoryview(data), memoryview(out)) == len(out)
         assert out == small.seal_all(ContentType.APPLICATION_DATA, data)
         assert bulk.sequence == small.sequence
 
