@@ -11,7 +11,7 @@ import resource
 import shutil
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +134,17 @@ def vestibule(
 def report(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Report:
-    """Note a measurement: `report("title", clients=3000, ...)`, printed and written to a file."""
+    """Note a measurement: `report("title", clients=3000, ...)`, printed and written to a file.
 
-    def note(title: str, **numbers: object) -> None:
+    Where there is a `table`, its lines are printed instead of the numbers.
+    """
+
+    def note(title: str, *, table: Sequence[str] = (), **numbers: object) -> None:
         for name, value in numbers.items():
             record_property(name, value)
         shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
-        request.config.stash.setdefault(_LINES, []).append(f"{title}: {shown}")
+        lines = [f"{title}:", *(f"  {line}" for line in table)] if table else [f"{title}: {shown}"]
+        request.config.stash.setdefault(_LINES, []).extend(lines)
         directory = request.config.getoption("--report-dir")
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)

@@ -66,6 +66,7 @@ def shown(secret: bytes) -> list[str]:
     return [secret.hex(), repr(secret)[2:-1], base64.b64encode(secret).decode().rstrip("=")]
 
 
+@pytest.mark.patches
 @pytest.mark.parametrize("target", ALL)
 def test_a_raise_costs_its_client_alone(
     faulty: Vestibule, authority: Authority, target: str

@@ -34,6 +34,16 @@ RETRY_BYTES = 16
 NOISE_BYTES = 512 << 10
 """What processes of a role gain and lose between two looks, whoever comes."""
 
+LINES = (
+    "clients: {clients}, of whom {retried} were asked for a second hello; all had come after "
+    "{opened_in_s} s, and each was ended after {ended_after_s} s",
+    "memory of each: {front_bytes_each} B in the front, {workers_bytes_each} B in workers, "
+    "{kernel_bytes_each_pair} B in the kernel for both ends, {buffer_bytes_each} B in TCP buffers",
+    "honest clients: p50 {honest_p50_ms_opening} ms while these came, {honest_p50_ms_held} ms "
+    "while they were silent; at most {honest_max_ms} ms",
+)
+"""Of the report."""
+
 PRESSURE_AT = 512
 """The shipped default: so many without a reply, and adaptive listeners answer by retry."""
 
@@ -218,13 +228,13 @@ def test_silent_clients_cost_next_to_nothing(
     assert during.backend_connections == before.backend_connections
     assert honest.errors + honest_later.errors == []
     check_reaped(proxy, ended, flood, timeout_s)
-    report(
-        f"silent clients, {case}",
-        **measured(case, flood, before, during, ended),
-        honest_p50_ms_opening=honest.percentile_ms(0.5),
-        honest_p50_ms_held=honest_later.percentile_ms(0.5),
-        honest_max_ms=max(honest.percentile_ms(1), honest_later.percentile_ms(1)),
-    )
+    numbers = measured(case, flood, before, during, ended) | {
+        "honest_p50_ms_opening": honest.percentile_ms(0.5),
+        "honest_p50_ms_held": honest_later.percentile_ms(0.5),
+        "honest_max_ms": max(honest.percentile_ms(1), honest_later.percentile_ms(1)),
+    }
+    shown = {name: "no" if value is None else value for name, value in numbers.items()}
+    report(f"silent clients, {case}", table=[line.format(**shown) for line in LINES], **numbers)
     gained = {role: during.user[role] - before.user[role] for role in before.user}
     allowed = FLIGHT_BYTES * flood.stored
     at_front = RETRY_BYTES * (count - flood.stored)

@@ -114,7 +114,8 @@ class JunkReply(Echo):
         if kind == 2:
             finished = handshake(HandshakeType.FINISHED, os.urandom(32))
             return _record(ContentType.HANDSHAKE, finished)
-        return _record(ContentType.CHANGE_CIPHER_SPEC, b"\1") * 8
+        # As many as are ignored (RFC 8446, 5), before what is not.
+        return _record(ContentType.CHANGE_CIPHER_SPEC, b"\1") * 8 + self._junk(0)
 
 
 class SlowHello(Attacker):

@@ -1,31 +1,28 @@
-"""What tests of attacks share: the field on which they take place."""
+"""What tests of attacks share: the field on which they take place, and what it held before any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import Scale
-from tests.e2e.attacks.field import Field, field
+from tests.e2e.attacks.field import Field, Standing, field
 from tests.e2e.conftest import Authority, Backend
 
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """These are run for their figures, with full counts: `--full-scale tests/e2e/attacks`."""
-    is_left_out = collection_path.name.startswith("test_") and not config.getoption("--full-scale")
-    return True if is_left_out else None
+ANSWERS = ("adaptive", "direct", "retry")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attacked" in metafunc.fixturenames:
-        full = metafunc.config.getoption("--full-scale")
-        answers = ("adaptive", "direct", "retry") if full else ("adaptive",)
-        metafunc.parametrize("attacked", answers, indirect=True, scope="module")
+        # A module may be about some of them only.
+        answers = getattr(metafunc.module, "ANSWERS", ANSWERS)
+        if not metafunc.config.getoption("--full-scale"):
+            answers = answers[:1]
+        metafunc.parametrize("attacked", answers, indirect=True, scope="package")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def attacked(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -40,3 +37,9 @@ def attacked(
     rival = answer == "adaptive"
     with field(directory, authority, backend, answer, scale, rival=rival) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def standing(attacked: Field) -> Standing:
+    """What the proxy held before anything had happened."""
+    return attacked.rest()

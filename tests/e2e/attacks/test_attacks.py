@@ -6,24 +6,22 @@ is how long honest clients have to wait. With few clients only the former is che
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.e2e.attacks.attackers import ATTACKS
 from tests.e2e.attacks.driver import Counts
-from tests.e2e.attacks.field import Field, Phase, Server
+from tests.e2e.attacks.field import Field, Server, Standing
+from tests.e2e.attacks.outcome import Outcome, table
 from tests.e2e.conftest import Report
 from tests.e2e.deployment import Vestibule, eventually
 
 FAILURES = "vestibule_handshake_failures_total"
 BROKEN = "vestibule_tls_failures_total"
-LATENCIES = ("handshake_p50_ms", "handshake_p99_ms", "request_p50_ms", "request_p99_ms")
-PHASES = ("before", "during", "after")
-ROUNDS = 3
+ROUNDS = 1
 """Against each server, at full scale."""
 
 
@@ -78,13 +76,6 @@ MARKED = {
 """The rows that an attack shows besides those of all."""
 
 
-class Row(dict[str, float]):
-    """Figures of one server in one phase; a person sees only the latencies."""
-
-    def __str__(self) -> str:
-        return "/".join(f"{self[name]:g}" for name in LATENCIES)
-
-
 def _parameters() -> list[Any]:
     marked = {name: pytest.mark.requirement(*rows) for name, rows in MARKED.items()}
     return [
@@ -94,61 +85,20 @@ def _parameters() -> list[Any]:
     ]
 
 
-@dataclass
-class Outcome:
-    """What several rounds against one server came to."""
-
-    phases: dict[str, list[Phase]] = field(default_factory=lambda: {name: [] for name in PHASES})
-    counts: list[Counts] = field(default_factory=list)
-
-    def errors(self) -> list[str]:
-        """Of its honest clients."""
-        return [
-            one for rounds in self.phases.values() for each in rounds for one in each.figures.errors
-        ]
-
-    def numbers(self) -> dict[str, Row]:
-        """For the report: of several rounds the median."""
-        found = {name: Row(_medians(rounds)) for name, rounds in self.phases.items()}
-        sent = sum(one.sent_bytes for one in self.counts)
-        seconds = sum(one.seconds for one in self.counts)
-        more = found["during"]["cpu"] - found["before"]["cpu"]
-        found["during"] |= {
-            "attackers_per_s": sum(one.opened for one in self.counts) / seconds,
-            "attackers_bytes_per_s": sent / seconds,
-            "cpu_ns_per_attackers_byte": 1e9 * more * seconds / sent if sent else 0.0,
-        }
-        return found
-
-
-def _medians(rounds: Iterable[Phase]) -> dict[str, float]:
-    found = [{**asdict(one.figures), "cpu": one.cpu} for one in rounds]
-    return {
-        name: round(statistics.median(one[name] for one in found), 3)
-        for name in (*LATENCIES, "cpu")
-    }
-
-
 @pytest.mark.scale
 @pytest.mark.requirement("A1", "A32", "A43")
 @pytest.mark.parametrize("name", _parameters())
-def test_honest_clients_are_served(attacked: Field, name: str, report: Report) -> None:
+def test_honest_clients_are_served(
+    attacked: Field, standing: Standing, name: str, report: Report
+) -> None:
     outcomes = {server.name: Outcome() for server in attacked.servers}
-    standing = attacked.rest()
+    attacked.rest()
     for _ in range(attacked.scale(reduced=1, full=ROUNDS)):
         for server in attacked.servers:
             carry_out(attacked, server, name, outcomes[server.name])
     assert standing.is_again(attacked.rest())
-    report(
-        f"{name}, {attacked.answer}",
-        latencies="handshake p50/p99, request p50/p99",
-        **{
-            f"{server}_{phase}": row
-            for server, outcome in outcomes.items()
-            for phase, row in outcome.numbers().items()
-        },
-        **{f"{server}_errors": len(outcome.errors()) for server, outcome in outcomes.items()},
-    )
+    numbers = {server: outcome.numbers() for server, outcome in outcomes.items()}
+    report(f"{name}, {attacked.answer}", table=table(numbers), **numbers)
     assert outcomes["vestibule"].errors() == []
 
 
@@ -157,7 +107,7 @@ def carry_out(attacked: Field, server: Server, name: str, outcome: Outcome) -> N
     told = COUNTED.get(name, UNBROKEN)
     outcome.phases["before"].append(attacked.measure(server, 0.5))
     known = 0.0 if server.proxy is None else told.of(server.proxy)
-    attacked.driver.begin(name, server.port)
+    attacked.attack(name, server)
     outcome.phases["during"].append(attacked.measure(server))
     if server.proxy is None:
         counts = attacked.driver.end()

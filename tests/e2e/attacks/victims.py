@@ -3,11 +3,16 @@
     python -m tests.e2e.attacks.victims PORT CA ESTABLISHED REQUESTS_PER_S HANDSHAKES_PER_S
 
 ESTABLISHED connections are kept, each asking so often a second; and so many clients a second come,
-complete a handshake, ask once and go. Each input line, {"handshakes": N, "requests": M}, is
-answered by the figures of what was due from then on, once there are as many, or after LONGEST_S.
+complete a handshake, ask once and go. Input lines are JSON, and each is answered by one:
+
+    {"handshakes": N, "requests": M}   the figures of what was due from then on, once there are as
+                                       many, or after LONGEST_S
+    {"newcomers": false}               nobody comes any more, and whoever came has gone
+    {"newcomers": true}                they come again
+
 Rules: a wait begins when somebody is due and not when a slow server lets them begin, and who still
 waits at the end counts by how long so far, so that a server that stands still is seen to; an error
-is a figure too, never left out.
+is a figure too, of the next measurement if nothing is measured when it happens.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import json
 import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +58,7 @@ class Figures:
     handshakes: int
     requests: int
     errors: list[str]
+    """Since the last measurement."""
     handshake_p50_ms: float
     handshake_p99_ms: float
     request_p50_ms: float
@@ -74,12 +80,24 @@ class Victims:
 
     def measure(self, handshakes: int, requests: int) -> Figures:
         """Wait until so many have been served, or failed, at most for LONGEST_S."""
+        return Figures(**self._ask(handshakes=handshakes, requests=requests))
+
+    @contextlib.contextmanager
+    def established_only(self) -> Iterator[None]:
+        """Nobody comes meanwhile: what a server then holds is known exactly."""
+        self._ask(newcomers=False)
+        try:
+            yield
+        finally:
+            self._ask(newcomers=True)
+
+    def _ask(self, **command: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"handshakes": handshakes, "requests": requests}))
-        self._process.stdin.write("\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        return Figures(**json.loads(self._process.stdout.readline()))
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -96,17 +114,16 @@ class _Measurement:
     began_s: float
     handshakes_ms: list[float] = field(default_factory=list)
     requests_ms: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
 
     def note(self, due: float, now: float, *, is_handshake: bool) -> None:
         if due >= self.began_s:
             (self.handshakes_ms if is_handshake else self.requests_ms).append(1000 * (now - due))
 
-    def figures(self) -> Figures:
+    def figures(self, errors: list[str]) -> Figures:
         return Figures(
             len(self.handshakes_ms),
             len(self.requests_ms),
-            self.errors,
+            errors,
             _percentile(self.handshakes_ms, 0.5),
             _percentile(self.handshakes_ms, 0.99),
             _percentile(self.requests_ms, 0.5),
@@ -123,8 +140,10 @@ class _Clients:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Condition()
         self._measurement = _Measurement(self._loop.time())
+        self._errors: list[str] = []
         self._under_way = asyncio.Semaphore(_UNDER_WAY)
         self._newcomers: set[asyncio.Task[None]] = set()
+        self._is_open = True
         self._waiting: dict[object, tuple[float, bool]] = {}
 
     async def measure(self, handshakes: int, requests: int) -> Figures:
@@ -140,7 +159,14 @@ class _Clients:
                 await self._changed.wait_for(is_enough)
         for due, is_handshake in self._waiting.values():
             measurement.note(due, self._loop.time(), is_handshake=is_handshake)
-        return measurement.figures()
+        errors, self._errors = self._errors, []
+        return measurement.figures(errors)
+
+    async def set_newcomers(self, is_open: bool) -> None:
+        """Whether anybody may come; when nobody may, wait for the last to go."""
+        self._is_open = is_open
+        while self._newcomers and not is_open:
+            await asyncio.wait(self._newcomers)
 
     async def stay(self, per_s: float, delay_s: float) -> None:
         """One established client; it comes again if its connection ends, which is an error."""
@@ -154,7 +180,7 @@ class _Clients:
                     await asyncio.sleep(due - self._loop.time())  # the client's think time
                     await self._timed(due, client.get, is_handshake=False)
             except ClientError as error:
-                self._measurement.errors.append(f"established: {error}")
+                self._errors.append(f"established: {error}")
                 await client.close()
 
     async def come(self, per_s: float) -> None:
@@ -164,6 +190,9 @@ class _Clients:
             due += 1 / per_s
             await asyncio.sleep(due - self._loop.time())  # until the next one is due
             await self._under_way.acquire()
+            if not self._is_open:
+                self._under_way.release()
+                continue
             task = self._loop.create_task(self._newcomer(due))
             self._newcomers.add(task)
             task.add_done_callback(self._newcomers.discard)
@@ -173,7 +202,7 @@ class _Clients:
         try:
             await self._timed(due, lambda: _whole(client), is_handshake=True)
         except ClientError as error:
-            self._measurement.errors.append(f"newcomer: {error}")
+            self._errors.append(f"newcomer: {error}")
         finally:
             await client.close()
             self._under_way.release()
@@ -216,7 +245,12 @@ async def _run(port: int, ca: str, pace: Pace) -> None:
     tasks = [loop.create_task(one) for one in (*staying, clients.come(pace.handshakes_per_s))]
     while line := await commands.readline():
         command: dict[str, Any] = json.loads(line)
-        print(json.dumps(asdict(await clients.measure(**command))), flush=True)  # noqa: T201
+        answer: dict[str, Any] = {}
+        if "newcomers" in command:
+            await clients.set_newcomers(command["newcomers"])
+        else:
+            answer = asdict(await clients.measure(**command))
+        print(json.dumps(answer), flush=True)  # noqa: T201
     for task in tasks:
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
