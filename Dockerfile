@@ -17,12 +17,20 @@ ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+# 1: with the hot path compiled (see setup.py), which takes a compiler here. 0: as it is.
+ARG VESTIBULE_COMPILE=1
+RUN if [ "$VESTIBULE_COMPILE" = 1 ]; then \
+        apt-get -qq update \
+        && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
+            gcc libc6-dev $(python3 -c 'import os, sysconfig; print("" if os.path.exists(sysconfig.get_path("include") + "/Python.h") else "python3-dev")') >/dev/null; \
+    fi
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY proxy ./proxy
 # By way of the wheel, which is what everybody else installs: what it lacks, the image lacks too.
-# pip and setuptools have no work in the final image.
-RUN python3 -m venv /opt/vestibule \
-    && /opt/vestibule/bin/pip wheel --no-deps --wheel-dir /wheels . \
+# pip and setuptools have no work in the final image. The compiler wants the types of what is called.
+RUN python3 -m venv /opt/vestibule && python3 -m venv /opt/build \
+    && VESTIBULE_COMPILE=0 /opt/build/bin/pip install 'setuptools>=68' wheel mypy types-PyYAML . \
+    && /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
     && /opt/vestibule/bin/pip install /wheels/vestibule-*.whl \
     && /opt/vestibule/bin/pip freeze >/opt/vestibule/packages.txt \
     && /opt/vestibule/bin/pip uninstall --yes --quiet setuptools pip

@@ -8,6 +8,7 @@ failure to standard error in one line per cause, never a traceback for what an o
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 from proxy import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "version_text"]
 
 _OK, _FAILED, _WRONG, _INTERRUPTED = 0, 1, 2, 130
 
@@ -40,13 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def version_text() -> str:
+    """Which form of the hot path is installed is the first question about its speed."""
+    hot = importlib.util.find_spec("proxy.wire")
+    is_source = hot is None or str(hot.origin).endswith(".py")
+    return f"vestibule {__version__}" + ("" if is_source else " (compiled)")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vestibule",
         description="A TLS-terminating reverse proxy for when handshakes are what hurts.",
         epilog="Exit status: 0 done, 1 it failed, 2 wrong command line or configuration.",
     )
-    parser.add_argument("--version", action="version", version=f"vestibule {__version__}")
+    parser.add_argument("--version", action="version", version=version_text())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(commands, "run", _run, "serve what a configuration file says")

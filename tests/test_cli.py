@@ -14,6 +14,7 @@ import pytest
 
 from proxy import __version__
 from tests.certs import ThrowAwayCa
+from tests.conftest import IS_COMPILED
 from tests.peers import free_port
 
 COMMANDS = ["run", "check", "schema", "status", "reload", "demo", "bench"]
@@ -57,7 +58,9 @@ admin: {{listen: null, socket: admin.sock}}
 
 def test_version() -> None:
     done = vestibule("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"vestibule {__version__}\n", "")
+    form = " (compiled)" if IS_COMPILED else ""
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"vestibule {__version__}{form}\n"
 
 
 def test_help_names_every_command() -> None:

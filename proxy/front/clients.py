@@ -42,7 +42,7 @@ class Clients:
     )
 
     def __init__(self) -> None:
-        self._stages = bytearray(_FIRST_SIZE)
+        self._stages = array("B", bytes(_FIRST_SIZE))
         self._accepted = array("H", bytes(2 * _FIRST_SIZE))
         self._numbers = array("H", bytes(2 * _FIRST_SIZE))
         self._origins: list[Origin | None] = []
@@ -197,7 +197,7 @@ class Clients:
         # By an eighth: a client that only waits costs its cells and little more.
         size = len(self._stages)
         more = max(descriptor + 1, size * 9 // 8) - size
-        self._stages.extend(bytes(more))
+        self._stages.frombytes(bytes(more))
         self._accepted.frombytes(bytes(2 * more))
         self._numbers.frombytes(bytes(2 * more))
 

@@ -23,13 +23,13 @@ _unix_connections: Final = count()
 class FiveTuples:
     """Makes the keys of connections; with ``listener``, of those which that socket accepts."""
 
-    __slots__ = ("_local", "_tcp4", "_unix")
+    __slots__ = ("_is_unix", "_local", "_tcp4")
 
     def __init__(self, family: Family, listener: socket.socket | None = None) -> None:
-        self._unix = family is Family.UNIX
+        self._is_unix = family is Family.UNIX
         self._tcp4 = family is Family.INET
         self._local: bytes | None = None
-        if listener is not None and not self._unix:
+        if listener is not None and not self._is_unix:
             host, port = listener.getsockname()[:2]
             if host not in _WILDCARDS:
                 self._local = self._pack(host, port)
@@ -37,14 +37,14 @@ class FiveTuples:
     @property
     def lasting(self) -> bool:
         """Whether the same key can be made again: else it has to be kept."""
-        return not self._unix
+        return not self._is_unix
 
     def of(self, descriptor: int, peer: object = None) -> bytes:
         """The key of a connection; ``peer`` is what accept() returned, where that is known.
 
         Raises ``OSError`` where the connection is gone already.
         """
-        if self._unix:
+        if self._is_unix:
             return _UNIX + next(_unix_connections).to_bytes(8)
         local = self._local
         if local is None or not isinstance(peer, tuple):
@@ -58,7 +58,8 @@ class FiveTuples:
         connection = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
         try:
             local = self._local or self._pack(*connection.getsockname()[:2])
-            return local, connection.getpeername()
+            host, port = connection.getpeername()[:2]
+            return local, (host, port)
         finally:
             connection.detach()
 

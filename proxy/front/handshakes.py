@@ -44,8 +44,10 @@ Deliver = Callable[[int, TlsContext, Origin, float, float], None]
 still take, and the time. ``release`` ends the loan."""
 
 _EVENTS_PER_TURN: Final = 256
-# What a turn's hellos may take before replies are looked at again; the rest come up again.
-_HELLOS_PER_TURN_S: Final = 0.004
+# What a turn's second hellos may take, and its first ones, before replies are looked at again; the
+# rest come up again. Each kind has time of its own: a flood of cookies that come back would else
+# keep away, for seconds, whose first hello came after they were accepted.
+_HELLOS_PER_TURN_S: Final = 0.002
 # One full record; what lies behind it stays in the kernel for whoever owns the connection then.
 _READ_SIZE: Final = 16 * 1024 + 512
 _WHEEL_TICK_S: Final = 0.25
@@ -116,11 +118,12 @@ class Handshakes:
                 second.append(descriptor)
             else:
                 first.append(descriptor)
-        latest = now + _HELLOS_PER_TURN_S
-        for descriptor in second + first:
-            guarded(self._readable, descriptor, now)
-            if time.monotonic() > latest:
-                break
+        for hellos in filter(None, (second, first)):
+            latest = time.monotonic() + _HELLOS_PER_TURN_S
+            for descriptor in hellos:
+                guarded(self._readable, descriptor, now)
+                if time.monotonic() > latest:
+                    break
         return others
 
     def admit(self, descriptor: int, number: int, peer: object, now: float) -> None:
@@ -174,8 +177,8 @@ class Handshakes:
         try:
             try:
                 handler(descriptor, now, given)
-            except TlsError as error:
-                self._endings.refuse(descriptor, error)
+            except TlsError as refusal:
+                self._endings.refuse(descriptor, refusal)
             else:
                 return True
         except OSError as error:

@@ -48,12 +48,13 @@ class HelloReader:
     first, and so may 0-RTT data that the client sent before it knew (``skip`` bytes of it).
     """
 
-    __slots__ = ("_ccs_allowed", "_limit", "_message", "_raw", "_skip")
+    __slots__ = ("_ccs_allowed", "_limit", "_message", "_raw", "_size", "_skip")
 
     def __init__(self, limit: int = HELLO_LIMIT, *, second: bool = False, skip: int = 0) -> None:
         self._limit = limit
         self._raw = bytearray()
         self._message = bytearray()
+        self._size = 0  # the whole message's, once its header is there
         self._ccs_allowed = CCS_LIMIT if second else 0
         self._skip = skip
 
@@ -64,20 +65,31 @@ class HelloReader:
 
     def receive(self, data: bytes) -> WholeHello | None:
         """More bytes; the hello once it is whole. Raises ``TlsError``."""
-        raw = self._raw
+        raw, message = self._raw, self._message
         raw += data
-        position = 0
+        position, last = 0, len(raw)
         try:
-            while len(raw) - position >= HEADER_SIZE:
-                end = position + HEADER_SIZE + int.from_bytes(raw[position + 3 : position + 5])
+            while last - position >= HEADER_SIZE:
                 content_type = raw[position]
-                self._check_header(content_type, end - position - HEADER_SIZE)
-                if len(raw) < end:
+                size = raw[position + 3] << 8 | raw[position + 4]
+                end = position + HEADER_SIZE + size
+                if (
+                    content_type == _HANDSHAKE
+                    and 0 < size <= MAX_PLAINTEXT
+                    and end <= last
+                    and len(message) + size < self._size
+                ):
+                    # The middle of a message: there may be a record for each of its bytes.
+                    message += raw[position + HEADER_SIZE : end]
+                    position = end
+                    continue
+                self._check_header(content_type, size)
+                if last < end:
                     break
                 fragment = raw[position + HEADER_SIZE : end]
                 position = end
                 if self._take(content_type, fragment):
-                    return WholeHello(bytes(self._message), bytes(raw[position:]))
+                    return WholeHello(bytes(message), bytes(raw[position:]))
         finally:
             del raw[:position]
         if raw:
@@ -138,7 +150,7 @@ class HelloReader:
             raise PeerMisbehaved(Reason.UNEXPECTED_MESSAGE)
         if len(message) < 4:
             return False
-        size = 4 + int.from_bytes(message[1:4])
+        self._size = size = 4 + int.from_bytes(message[1:4])
         if size > self._limit:
             raise PeerMisbehaved(Reason.MESSAGE_TOO_LONG)
         if len(message) > size:

@@ -49,7 +49,7 @@ _SSL_3_0: Final = int(ProtocolVersion.SSL_3_0)
 _PRE_SHARED_KEY: Final = int(ExtensionType.PRE_SHARED_KEY)
 _PSK_KEY_EXCHANGE_MODES: Final = int(ExtensionType.PSK_KEY_EXCHANGE_MODES)
 
-_Number = TypeVar("_Number", bound=int)
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def choose_suite(hello: ClientHello, policy: Policy) -> SuiteParameters:
     return PARAMETERS[found]
 
 
-def _first(preferred: Sequence[_Number], others: Sequence[int]) -> _Number | None:
+def _first(preferred: Sequence[_Choice], others: Sequence[object]) -> _Choice | None:
     for one in preferred:
         if one in others:
             return one

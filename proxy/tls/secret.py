@@ -27,4 +27,5 @@ class Secret:
         # An ordinary comparison would leak by time; hmac.compare_digest on reveal() does not.
         raise TypeError("compare secrets with hmac.compare_digest")
 
-    __hash__ = None  # type: ignore[assignment]  # the documented way to make a type unhashable
+    def __hash__(self) -> NoReturn:
+        raise TypeError("a secret is no key of a dict: hashing tells of its value")

@@ -25,6 +25,7 @@ from proxy.app.bench.rotation import Case, Samples, rotate
 from proxy.app.bench.server import Server
 from proxy.app.failures import OperatorError
 from proxy.app.hardening import raise_descriptor_limit
+from proxy.cli import version_text
 from tests.bench import cases, fresh
 from tests.bench.load import Lg
 from tests.bench.peers import NAMES, TUNED, Missing, Peers, vestibule_name
@@ -174,6 +175,7 @@ def _facts(options: argparse.Namespace, began: float) -> dict[str, str]:
         "command": f"`python -m tests.bench {asked}`",
         "when": f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(began))}, {minutes:.0f} minutes",
         "machine": f"{cpu_model()}, {system}",
+        "version": version_text(),
         "load average of the last 15 minutes": f"{os.getloadavg()[2]:.1f}",
     }
 

@@ -26,9 +26,9 @@ Numbers = dict[str, float]
 LEVELS = (1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 """Half-open clients beside which the cost of a hello is measured."""
 
-_CLIENTS, _ECHO_CLIENTS = 8000, 4000
-"""What all servers can hold with the templates' limits. A worker, which holds a client after its
-second hello, keeps descriptors back for what its clients will need."""
+_CLIENTS, _PEERS_CLIENTS, _ECHO_CLIENTS = 15_000, 8000, 4000
+"""What servers can hold with the templates' limits. A worker, which holds a client after its second
+hello, keeps descriptors back for what its clients will need."""
 _WARM_UP = 500
 _FRONTS = 4
 _PER_PROCESS = 15_000
@@ -64,7 +64,8 @@ def memory(peers: Peers, lg: Lg, answers: Sequence[str]) -> list[Case]:
             lg.abandoned_hellos(port, _WARM_UP, sent)
             server.cpu_s()  # waits until it is quiet
             user, kernel = server.private_bytes(), _kernel()
-            clients = _ECHO_CLIENTS if sent.echo else _CLIENTS
+            clients = _PEERS_CLIENTS if name in NAMES else _CLIENTS
+            clients = _ECHO_CLIENTS if sent.echo else clients
             with lg.half_open(port, clients, sent) as count:
                 server.cpu_s()
                 return {

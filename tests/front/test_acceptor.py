@@ -72,6 +72,7 @@ def _origin(running: Site) -> Origin:
     return Origin(FiveTuples(Family.INET), running.answerer)
 
 
+@pytest.mark.patches
 async def test_all_that_was_queued_is_taken_however_many_turns_it_would_have_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,6 +90,7 @@ async def test_all_that_was_queued_is_taken_however_many_turns_it_would_have_bee
         assert running.clients.enrol(_origin(running)) == 0
 
 
+@pytest.mark.patches
 async def test_a_turn_takes_a_slice_and_tells_for_how_long_it_is_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

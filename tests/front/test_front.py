@@ -78,6 +78,7 @@ def _noting(method: str, calls: list[tuple[str, int]]) -> Callable[..., object]:
     return noted
 
 
+@pytest.mark.patches
 @pytest.mark.requirement("A11")
 async def test_replies_come_before_second_hellos_and_those_before_first_ones(
     monkeypatch: pytest.MonkeyPatch,
@@ -112,6 +113,33 @@ async def test_replies_come_before_second_hellos_and_those_before_first_ones(
             await running.until(lambda: len(calls) == 4)
             assert calls == [*ports, ("first_hello", new.getsockname()[1])]
             await running.take()
+
+
+@pytest.mark.patches
+async def test_second_hellos_do_not_keep_first_ones_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where there is no time at all a turn serves one of each, however many cookies came back."""
+    calls: list[tuple[str, int]] = []
+    pressed = replace(CALM, half_open=1, calm_s=NEVER)
+    async with site(pressure=pressed) as running:
+        with ExitStack() as ends:
+            early = ends.enter_context(await running.admit())
+            direct = Client(ends.enter_context(await running.admit()))
+            direct.connection.send(direct.hello())
+            await running.until(lambda: running.pressure.active)
+            asked = [await running.ask() for _ in range(3)]
+            for client, _ in asked:
+                ends.enter_context(client.connection)
+            monkeypatch.setattr(handshakes, "_HELLOS_PER_TURN_S", -1.0)
+            for method in ("first_hello", "second_hello"):
+                monkeypatch.setattr(Answerer, method, _noting(method, calls))
+            # The loop does not turn until all have come.
+            for client, second in asked:
+                client.connection.send(second)
+            early.send(Client(early).hello())
+            assert running.front.handshakes.turn(time.monotonic()) == []
+            assert [name for name, _ in calls] == ["second_hello", "first_hello"]
 
 
 async def _flood(running: Site, clients: int) -> list[socket.socket]:

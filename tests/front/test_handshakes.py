@@ -150,6 +150,7 @@ async def test_a_full_table_answers_by_retry_and_then_refuses() -> None:
         await running.serves()
 
 
+@pytest.mark.patches
 async def test_hellos_beyond_a_turns_time_come_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no time at all it is one a turn, and whoever has replied does not wait for the rest."""
     monkeypatch.setattr(handshakes, "_HELLOS_PER_TURN_S", -1.0)
@@ -193,6 +194,7 @@ HANDLERS = {
 }
 
 
+@pytest.mark.patches
 @pytest.mark.parametrize("handler", HANDLERS)
 async def test_one_clients_failure_in_each_handler_costs_only_that_client(
     monkeypatch: pytest.MonkeyPatch, handler: str

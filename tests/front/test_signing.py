@@ -264,6 +264,7 @@ async def test_what_came_behind_the_second_hello_is_its_reply(front: Site, signe
         assert len(signer.table) == 0
 
 
+@pytest.mark.patches
 async def test_each_turn_signs_for_a_slice_in_the_order_in_which_clients_came(
     front: Site, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ RETRIED = Retried(
     hello=b"hello",
     unread=b"unread",
 )
+NOTHING = Secret(b"")
 CONTEXTS = pytest.mark.parametrize("context", [ESTABLISHED, PLAIN, RETRIED])
 
 
@@ -54,7 +55,7 @@ def plain(context: TlsContext) -> TlsContext | tuple[Established, bytes, bytes]:
     if isinstance(context, Retried):
         return context
     return (
-        replace(context, read_secret=None, write_secret=None),  # type: ignore[arg-type]  # compared only
+        replace(context, read_secret=NOTHING, write_secret=NOTHING),
         context.read_secret.reveal(),
         context.write_secret.reveal(),
     )
