@@ -23,6 +23,8 @@ from proxy.front import (
     Pressure,
     PressureSettings,
     Signing,
+    Sources,
+    SourceSettings,
 )
 from proxy.handoff import Capsule, DenialReason, close_all
 from proxy.telemetry import Metrics
@@ -53,7 +55,8 @@ class RetriedClients:
         """``room``: how many there may be at the moment, whatever the tables' limits."""
         self._serve = serve
         self._room = room
-        self._signing = Signing(self._deliver, FrontMetrics(metrics))
+        self._sources = Sources(SourceSettings())
+        self._signing = Signing(self._deliver, FrontMetrics(metrics), self._sources)
         self._entropy = SystemEntropy()
         # What only a front uses of an answerer: no cookie is made or redeemed here.
         now = time.monotonic()
@@ -77,8 +80,10 @@ class RetriedClients:
         generation: int,
         listeners: Sequence[RetryListener],
         policies: Mapping[int, Policy],
+        sources: SourceSettings,
     ) -> None:
         """Take clients of this generation too; its limits hold from now on."""
+        self._sources.configure(sources)
         names = {one.listener.name for one in listeners}
         # Of a listener that is gone a table stays for as long as somebody is in it.
         self._tables = {

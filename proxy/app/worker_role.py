@@ -87,7 +87,7 @@ class WorkerRole:
         former, self._current = self._current, chosen
         self._generations[generation] = chosen
         retry = chosen.snapshot.retry
-        self._retried.commit(generation, retry, chosen.policies)
+        self._retried.commit(generation, retry, chosen.policies, chosen.snapshot.sources)
         show_expiry(self._telemetry.metrics, [one.listener for one in retry])
         if former is not None:
             former.retired_s = time.monotonic()

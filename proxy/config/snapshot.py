@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from proxy.config.configuration import Configuration, NameSettings
 from proxy.config.errors import key_path
-from proxy.front import AnswerPolicy, FrontSettings, ListenerSettings
+from proxy.front import AnswerPolicy, FrontSettings, ListenerSettings, SourceSettings
 from proxy.http import HttpSettings
 from proxy.telemetry import LoggingSettings
 from proxy.tls import Secret
@@ -73,6 +73,8 @@ class WorkerSnapshot:
 
     retry: tuple[RetryListener, ...]
     """Listeners whose handshakes are finished here."""
+    sources: SourceSettings
+    """How many of their clients one source may have."""
     names: tuple[NameSettings, ...]
     """What to do with connections, by the index that comes with each of them."""
     backends: tuple[BackendSettings, ...]
@@ -106,6 +108,7 @@ def worker_snapshot(configuration: Configuration) -> bytes:
             for index, one in enumerate(configuration.front.listeners)
             if one.answer is AnswerPolicy.RETRY
         ),
+        sources=configuration.front.sources,
         names=configuration.names,
         backends=configuration.backends,
         http=configuration.http,

@@ -303,6 +303,10 @@ class Handshakes:
         context, remaining_s = given
         origin = self.clients.origin(descriptor)
         five_tuple = origin.five_tuples.of(descriptor)
+        # Who asks for every client's cookie is under pressure always.
+        if not self._sources.enter(descriptor, five_tuple, True):
+            self._endings.failed(descriptor, "source_limit")
+            return
         if origin.answerer.table.find(five_tuple) is not None:
             self._supersede(five_tuple)
         answer = origin.answerer.retried(five_tuple, context)

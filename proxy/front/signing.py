@@ -18,7 +18,7 @@ from proxy.front.handshakes import Deliver, Handshakes
 from proxy.front.metrics import FrontMetrics
 from proxy.front.origin import Origin
 from proxy.front.pressure import Pressure
-from proxy.front.settings import PressureSettings, SourceSettings
+from proxy.front.settings import PressureSettings
 from proxy.front.sources import Sources
 from proxy.tls import Retried
 
@@ -44,12 +44,12 @@ class Signing:
     The descriptor is lent to it until ``release``, as in a front.
     """
 
-    def __init__(self, deliver: Deliver, metrics: FrontMetrics) -> None:
+    def __init__(self, deliver: Deliver, metrics: FrontMetrics, sources: Sources) -> None:
         self._loop = asyncio.get_running_loop()
         self._metrics = metrics
         now = time.monotonic()
-        # No listener here is adaptive, and sources were counted where they came in.
-        pressure, sources = Pressure(PressureSettings(), now), Sources(SourceSettings())
+        # No listener here is adaptive.
+        pressure = Pressure(PressureSettings(), now)
         self.handshakes = Handshakes(deliver, metrics, pressure, sources, shared=True)
         """The clients that have been answered."""
         self._waiting: deque[_Waiting] = deque()

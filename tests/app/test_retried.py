@@ -14,7 +14,7 @@ import pytest
 
 from proxy.app.retried import RetriedClients
 from proxy.config import RetryListener
-from proxy.front import AnswerPolicy, ListenerSettings, build_policy
+from proxy.front import AnswerPolicy, ListenerSettings, SourceSettings, build_policy
 from proxy.handoff import Capsule, DenialReason
 from proxy.telemetry import Metrics
 from proxy.tls import ApplicationData, Connection, Established, Retried
@@ -47,7 +47,7 @@ class Worker:
     def commit(self, generation: int, *listeners: ListenerSettings) -> None:
         found = [RetryListener(index=i, listener=one) for i, one in enumerate(listeners, NUMBER)]
         policies = {one.index: build_policy(one.listener) for one in found}
-        self.clients.commit(generation, found, policies)
+        self.clients.commit(generation, found, policies, SourceSettings())
 
     def count(self, family: str, *labels: str) -> float:
         """Sum of the family's samples whose labels begin so."""

@@ -22,6 +22,8 @@ from proxy.front import (
     Pressure,
     PressureSettings,
     Signing,
+    Sources,
+    SourceSettings,
     Stage,
     build_policy,
     signing,
@@ -42,7 +44,8 @@ class Signer:
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.signing = Signing(self._deliver, FrontMetrics(self.metrics))
+        self.sources = Sources(SourceSettings())
+        self.signing = Signing(self._deliver, FrontMetrics(self.metrics), self.sources)
         self.clients = self.signing.handshakes.clients
         self.table = HandshakeTable(LIMIT)
         self.answerer = self.make(LISTENER)
@@ -252,6 +255,27 @@ async def test_a_refused_client_that_stays_is_closed_in_a_moment(
         assert signer.clients.stage(one.descriptor) == Stage.LINGER
         await front.until(lambda: _closed(one.descriptor))
         assert signer.count(REAPED, "refused") == 1
+
+
+@pytest.mark.requirement("A61")
+async def test_a_source_that_echoes_cookies_and_falls_silent_has_its_limit(
+    front: Site, signer: Signer
+) -> None:
+    signer.sources.configure(SourceSettings(half_open_limit=2))
+    async with AsyncExitStack() as clients:
+        flood = [await clients.enter_async_context(redeemed(front)) for _ in range(3)]
+        other = await clients.enter_async_context(redeemed(front, ("127.0.0.2", 0)))
+        for one in (*flood, other):
+            one.sign(signer)
+        assert await ending(flood[2].connection) == b""
+        assert signer.count(FAILURES, "signature", "none", "source_limit") == 1
+        await signer.finishes(other.client)
+        await signer.finishes(flood[0].client)
+        # Whose handshake is over leaves its place to the next.
+        async with redeemed(front) as late:
+            late.sign(signer)
+            await signer.finishes(late.client)
+        assert signer.count(FAILURES) == 1
 
 
 async def test_what_came_behind_the_second_hello_is_its_reply(front: Site, signer: Signer) -> None:
