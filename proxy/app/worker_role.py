@@ -172,9 +172,12 @@ class WorkerRole:
     async def _serve_http(
         self, stream: Stream, context: Established, generation: WorkerGeneration
     ) -> None:
+        facts = _facts(stream)
+        if facts is None:
+            return
         connection = HttpConnection(
             stream,
-            _facts(stream),
+            facts,
             generation.routes[context.name_index],
             generation.snapshot.http,
             self._observer(context.suite, context.server_name),
@@ -267,13 +270,15 @@ class WorkerRole:
         self._telemetry.reopen()
 
 
-def _facts(stream: Stream) -> ClientFacts:
-    """Who the client is, from its socket."""
+def _facts(stream: Stream) -> ClientFacts | None:
+    """Who the client is, from its socket; None where it has reset the connection.
+
+    Its requests may be here all the same, and nobody could say whose they were.
+    """
     try:
         peer, own = stream.addresses
     except OSError:
-        # Gone already; serving it will find that out.
-        return ClientFacts(address=None, listener_port=0)
+        return None
     if not isinstance(peer, tuple):
         # A UNIX socket's is its path.
         return ClientFacts(address=None, listener_port=0)

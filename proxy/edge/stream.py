@@ -117,6 +117,19 @@ class Stream:
         )
 
     @property
+    def idle(self) -> bool:
+        """`quiet`, and the kernel has nothing for us either: neither bytes nor an end."""
+        if not self.quiet:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    @property
     def broken(self) -> bool:
         """The peer's end was not clean: a read raises once what came before it is read."""
         return bool(self._receiver.end)

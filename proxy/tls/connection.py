@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from proxy.tls.context import Established
 from proxy.tls.defaults import (
+    DATA_PER_KEY_UPDATE,
     EMPTY_RECORDS_IN_A_ROW,
     HANDSHAKE_MESSAGE_LIMIT,
     KEY_UPDATES_WITHOUT_DATA,
@@ -62,11 +63,11 @@ class Connection:
         "_empty_records",
         "_exported",
         "_facts",
-        "_key_updates",
         "_message",
         "_opener",
         "_raw",
         "_sealer",
+        "_update_debt",
         "_update_owed",
     )
     # Read by mypyc: `export` deletes the keys.
@@ -87,7 +88,7 @@ class Connection:
         self._update_owed = context.update_owed
         self._raw = context.unread
         self._message = context.partial
-        self._key_updates = 0
+        self._update_debt = 0
         self._empty_records = 0
         self._closed_by_peer = context.read_closed
         self._closed_by_us = context.write_closed
@@ -123,7 +124,9 @@ class Connection:
         def take(header: bytes, ciphertext: memoryview) -> None:
             content_type, plaintext = self._opener.open(header, ciphertext)
             if content_type == _APPLICATION_DATA and plaintext and not self._message:
-                self._empty_records = self._key_updates = 0
+                self._empty_records = 0
+                if self._update_debt:
+                    self._update_debt = max(0, self._update_debt - len(plaintext))
                 events.append(ApplicationData(plaintext))
             else:
                 self._other(content_type, plaintext)
@@ -146,7 +149,9 @@ class Connection:
             room = target[filled:]
             content_type, size = self._opener.open_into(header, ciphertext, room)
             if content_type == _APPLICATION_DATA and size and not self._message:
-                self._empty_records = self._key_updates = 0
+                self._empty_records = 0
+                if self._update_debt:
+                    self._update_debt = max(0, self._update_debt - size)
                 filled += size
             else:
                 self._other(content_type, bytes(room[:size]))
@@ -265,8 +270,8 @@ class Connection:
         ):
             # RFC 8446, Section 4.6.3: any other value is illegal_parameter.
             raise PeerMisbehaved(Reason.BAD_KEY_UPDATE)
-        self._key_updates += 1
-        if self._key_updates > KEY_UPDATES_WITHOUT_DATA:
+        self._update_debt += DATA_PER_KEY_UPDATE
+        if self._update_debt > KEY_UPDATES_WITHOUT_DATA * DATA_PER_KEY_UPDATE:
             raise PeerMisbehaved(Reason.TOO_MANY_KEY_UPDATES)
         self._opener.update()
         if request == KeyUpdateRequest.UPDATE_REQUESTED:

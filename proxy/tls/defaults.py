@@ -7,6 +7,7 @@ from proxy.wire import CipherSuite, NamedGroup
 __all__ = [
     "CCS_LIMIT",
     "COOKIE_LIFETIME_S",
+    "DATA_PER_KEY_UPDATE",
     "EARLY_DATA_LIMIT",
     "EMPTY_RECORDS_IN_A_ROW",
     "GROUPS",
@@ -45,6 +46,9 @@ EARLY_DATA_LIMIT: Final = 16 * 1024 + 512
 CCS_LIMIT: Final = 32
 # BoringSSL's kMaxKeyUpdates and kMaxEmptyRecords.
 KEY_UPDATES_WITHOUT_DATA: Final = 32
+# Bytes of data that pay for one: its key schedule costs as much as they do, and a peer that updates
+# after every byte would make a quarter of a second of one full read.
+DATA_PER_KEY_UPDATE: Final = 1024
 EMPTY_RECORDS_IN_A_ROW: Final = 32
 # RFC 8446, Section 5.5: 2^24.5 full-size AES-GCM records; a whole power of two below.
 RECORDS_PER_KEY: Final = 1 << 24

@@ -27,6 +27,11 @@ VERIFIED_FOR_S = 3600.0
 """How long sessions are resumed after a server's certificate was checked. Each brings a ticket for
 the next, so nobody would ever notice that it has expired (RFC 8446, Section 4.6.1)."""
 
+SESSION_READ_EVERY_S = 300.0
+"""How often a server's newest session is read. Before 3.12.8 and 3.13.1 Python leaks 6 KB with each
+(gh-116810), and a client that has connections to backends closed, by uploads that it breaks off,
+could else have them read as often as it likes."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
@@ -121,6 +126,7 @@ class Backend:
         self._assigner = Assigner[Stream](settings)
         self._sessions: list[ssl.SSLSession | None] = [None] * len(settings.servers)
         self._verified_at = [0.0] * len(settings.servers)
+        self._session_read_at = [-SESSION_READ_EVERY_S] * len(settings.servers)
         tls = any(server.scheme == "https" for server in settings.servers)
         self._context = client_context(settings.tls) if tls else None
         self._waiting: dict[asyncio.Future[_Assignment], _Attempt] = {}
@@ -156,7 +162,9 @@ class Backend:
             index = assignment.server
             if isinstance(assignment, Reuse):
                 stream = assignment.connection
-                if stream.quiet:
+                # RFC 9112, Section 9.2: bytes that came behind a response answer no request. The
+                # loop may not have seen them yet, and the next client would get them.
+                if stream.idle:
                     return Lease(self, index, stream, reused=True)
                 self._part(index, stream)
                 continue
@@ -320,8 +328,11 @@ class Backend:
         self._serve_waiting()
 
     def _remember_session(self, index: int, stream: Stream) -> None:
-        session = stream.session
+        session, now = stream.session, monotonic()
         if isinstance(session, SslSession):
+            if now - self._session_read_at[index] < SESSION_READ_EVERY_S:
+                return
+            self._session_read_at[index] = now
             self._sessions[index] = session.resumable or self._sessions[index]
 
     def _expire(self) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from proxy.app.worker_role import WorkerRole
+from proxy.app.worker_role import WorkerRole, _facts
 from proxy.config import Configuration, SnapshotError, worker_snapshot
+from proxy.edge import PlainSession, Stream
 from proxy.front import AnswerPolicy
 from proxy.handoff import (
     Accepted,
@@ -31,6 +33,7 @@ from proxy.handoff import (
 )
 from tests.app.test_retried import LISTENER, redeemed
 from tests.config.site import Site, in_days, replaced
+from tests.edge.legs import tcp_pair
 from tests.front.site import CA, NAME
 from tests.front.site import Site as FrontSite
 from tests.front.site import site as front_site
@@ -234,3 +237,16 @@ async def test_draining_waits_for_half_open_clients_until_the_deadline(
         await worker.end(0.3)
         assert loop.time() - began >= 0.3
         await one.closed()
+
+
+async def test_nobody_is_served_who_has_reset_the_connection() -> None:
+    """Its requests may have come with its Finished, and nobody could say from whom they are."""
+    near, far = tcp_pair()
+    stream = Stream(near.detach(), PlainSession())
+    here = _facts(stream)
+    assert here is not None
+    assert here.address == "127.0.0.1"
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    far.close()
+    assert _facts(stream) is None
+    stream.abort()

@@ -19,7 +19,11 @@ from proxy.tls import (
     TlsError,
     sent_size,
 )
-from proxy.tls.defaults import EMPTY_RECORDS_IN_A_ROW, KEY_UPDATES_WITHOUT_DATA
+from proxy.tls.defaults import (
+    DATA_PER_KEY_UPDATE,
+    EMPTY_RECORDS_IN_A_ROW,
+    KEY_UPDATES_WITHOUT_DATA,
+)
 from proxy.tls.suites import PARAMETERS
 from proxy.wire import (
     HEADER_SIZE,
@@ -275,10 +279,14 @@ def test_key_updates_without_data_are_limited() -> None:
     for _ in range(2):
         for _ in range(KEY_UPDATES_WITHOUT_DATA):
             connection.receive(client.key_update())
-        connection.receive(client.send(b"x"))
+        connection.receive(client.send(bytes(KEY_UPDATES_WITHOUT_DATA * DATA_PER_KEY_UPDATE)))
     for _ in range(KEY_UPDATES_WITHOUT_DATA):
         connection.receive(client.key_update())
-    assert connection.receive(client.send(b"")) == [], "an empty record is no data"
+    # A little data pays for none, and much for one each.
+    connection.receive(client.send(bytes(DATA_PER_KEY_UPDATE - 1)))
+    connection.receive(client.send(b"x"))
+    connection.receive(client.key_update())
+    connection.receive(client.send(b"x"))
     error = refused(connection, client.key_update(), "too_many_key_updates")
     assert error.alert == AlertDescription.UNEXPECTED_MESSAGE
 

@@ -6,6 +6,7 @@ from proxy.wire import CipherSuite, NamedGroup
 GOLDEN = {
     "CCS_LIMIT": 32,
     "COOKIE_LIFETIME_S": 10.0,
+    "DATA_PER_KEY_UPDATE": 1024,
     "EARLY_DATA_LIMIT": 16_896,
     "EMPTY_RECORDS_IN_A_ROW": 32,
     "GROUPS": (

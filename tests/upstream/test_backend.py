@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from proxy.upstream import (
     ServerAddress,
     VerifyFailed,
 )
+from proxy.upstream.tls import SslSession
 from tests.certs import ThrowAwayCa
 from tests.peers import Nginx, free_port
 from tests.upstream.exchange import (
@@ -117,6 +119,22 @@ class TestKept:
             second.discard()
             backend.close()
 
+    async def test_a_servers_session_is_not_read_with_each_connection(
+        self, tmp_path: Path, ca: ThrowAwayCa, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[SslSession] = []
+
+        def resumable(session: SslSession) -> None:
+            read.append(session)
+
+        monkeypatch.setattr(SslSession, "resumable", property(resumable))
+        async with Nginx(tmp_path, certificate=ca.issue(["127.0.0.1"])) as nginx:
+            backend = Backend(trusting(ca, address_of(nginx)))
+            for _ in range(3):
+                (await leased(backend)).discard()
+            assert len(read) == 1
+            backend.close()
+
     @pytest.mark.parametrize(
         "sent", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"], ids=["fin", "junk"]
     )
@@ -149,6 +167,18 @@ class TestKept:
             lease.release()
             (state,) = backend.state()
             assert (state.in_use, state.idle) == (0, 0)
+            backend.close()
+
+    async def test_bytes_that_the_loop_has_not_seen_yet_answer_nobody(self) -> None:
+        async with listening() as server:
+            backend = Backend(cleartext(server.address))
+            (await leased(backend)).release()
+            _, writer = await server.accepted.get()
+            # Without a turn of the loop between them: acquire() must not wait either.
+            os.write(writer.get_extra_info("socket").fileno(), b"HTTP/1.1 200 OK\r\n\r\n")
+            lease = await leased(backend)
+            assert not lease.reused
+            lease.discard()
             backend.close()
 
     async def test_an_idle_connection_expires(self) -> None:
