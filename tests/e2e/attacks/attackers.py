@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from proxy.tls import HELLO_LIMIT
+from proxy.tls.defaults import DATA_PER_KEY_UPDATE
 from proxy.wire import (
     ContentType,
     HandshakeType,
@@ -39,6 +40,8 @@ _CHUNK_BYTES = 8192
 
 TOLERATED = 32
 """KeyUpdates, or empty records, that a connection may send in a row."""
+PAID = (TOLERATED, TOLERATED * DATA_PER_KEY_UPDATE)
+"""KeyUpdates, and the data that pays for them."""
 
 _U16_MAX = (1 << 16) - 1
 
@@ -164,15 +167,16 @@ class Passer(Attacker):
 class Established(Attacker):
     """Has completed its handshake, and floods the connection with records that say nothing.
 
-    `allowed` of these are followed by a byte of a request's body, and so on without end.
+    `allowed` of these are followed by `data_bytes` of a request's body, and so on without end.
     """
 
     request = b"PUT /upload/flood HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
     """What is asked at first: the body has room for the bytes."""
 
-    def __init__(self, seal: Callable[[Client], bytes], allowed: int) -> None:
+    def __init__(self, seal: Callable[[Client], bytes], allowed: int, data_bytes: int = 1) -> None:
         super().__init__()
         self._seal = seal
+        self._data = bytes(data_bytes)
         self._allowed = allowed
         self._tls = Client()
 
@@ -187,7 +191,7 @@ class Established(Attacker):
         chunk = b""
         while len(chunk) < _CHUNK_BYTES:
             chunk += b"".join(self._seal(self._tls) for _ in range(self._allowed))
-            chunk += self._tls.send(b"x")
+            chunk += self._tls.send(self._data)
         return chunk
 
     def received(self, data: bytes) -> bytes | None:
@@ -228,7 +232,7 @@ ATTACKS: dict[str, Attack] = {
     "churn_of_many": Attack(Passer, reset=False),
     "key_updates": Attack(partial(Established, _key_update, TOLERATED + 1), connections=8),
     "empty_records": Attack(partial(Established, _empty, TOLERATED + 1), connections=8),
-    "tolerated_key_updates": Attack(partial(Established, _key_update, TOLERATED), connections=8),
+    "tolerated_key_updates": Attack(partial(Established, _key_update, *PAID), connections=8),
     "tolerated_empty_records": Attack(partial(Established, _empty, TOLERATED), connections=8),
 }
 
